@@ -1,0 +1,208 @@
+"""Every error that vmferry raises on purpose.
+
+VmferryError
+├── InvalidRequest          the caller asked for something that cannot be
+├── Unauthorized            no valid token
+├── NotFound                no such thing
+├── Conflict                it clashes with what is there
+├── PreflightFailed         blockers were found before anything was touched (carries the concerns)
+├── TransientError          the same step may well succeed when tried again
+│   ├── SourceUnavailable   vCenter, ESXi host or datastore did not answer
+│   ├── LeaseExpired        the export lease ended before the copy did
+│   ├── TransferInterrupted bytes stopped, or ended early
+│   ├── TargetUnavailable   libvirt did not answer
+│   └── ToolTimedOut        a tool did not end in its time
+├── PermanentError          trying again changes nothing
+│   ├── SourceDenied        wrong credential, missing privilege, untrusted certificate
+│   ├── SourceChanged       someone started or changed the source while it was being moved
+│   ├── UnsafeImage         a disk image that may not be handed to any tool
+│   ├── CopyMismatch        the target's bytes are not the source's
+│   ├── UnsupportedGuest    no converter takes this guest
+│   ├── NoSpace             the pool or file system is full
+│   ├── ConversionFailed    the converter failed (carries the end of its stderr)
+│   ├── BootFailed          the moved guest was not seen to come up
+│   ├── TargetDenied        libvirt refused, or the pool is not writable
+│   ├── DomainExists        a domain of that name or UUID is there and is not ours
+│   └── ToolFailed          an external tool failed (carries its exit code and the end of its stderr)
+│       └── ToolMissing     it is not installed
+├── Cancelled               the user asked to stop
+└── CompensationFailed      an undo left something behind (carries the leftovers)
+
+Parked is a BaseException: a worker's shutdown passes through the saga without compensation, and the job goes on later.
+
+The class decides whether a step is retried (TransientError) and which HTTP status a caller sees (app/api/problems.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from app.domain.models import Concern, Leftover
+
+
+class VmferryError(Exception):
+    """Base of all: a stable `code`, what happened (`message`), what to do (`remedy`), and named `fields`."""
+
+    code = "internal"
+    retryable = False
+
+    def __init__(self, message: str, remedy: str = "", *, code: str | None = None, **fields: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+        self.fields = fields
+        if code:
+            self.code = code
+
+    def to_dict(self) -> dict[str, Any]:
+        """{code, message, hint, retryable, **fields}: the shape of a job's `error`."""
+        return {
+            "code": self.code,
+            "message": self.message,
+            "hint": self.remedy,
+            "retryable": self.retryable,
+            **{key: value for key, value in self.fields.items() if value is not None},
+        }
+
+
+class InvalidRequest(VmferryError):
+    code = "invalid_request"
+
+
+class Unauthorized(VmferryError):
+    code = "unauthorized"
+
+
+class NotFound(VmferryError):
+    code = "not_found"
+
+
+class Conflict(VmferryError):
+    code = "conflict"
+
+
+class PreflightFailed(VmferryError):
+    code = "preflight_failed"
+
+    def __init__(self, concerns: Sequence[Concern]) -> None:
+        blockers = [c for c in concerns if c.severity == "blocker"]
+        super().__init__(
+            "; ".join(c.cause for c in blockers),
+            " ".join(c.remedy for c in blockers),
+            concerns=[c.to_dict() for c in concerns],
+        )
+        self.concerns = list(concerns)
+
+
+class TransientError(VmferryError):
+    code = "transient"
+    retryable = True
+
+
+class SourceUnavailable(TransientError):
+    code = "source_unavailable"
+
+
+class LeaseExpired(TransientError):
+    code = "lease_expired"
+
+
+class TransferInterrupted(TransientError):
+    code = "transfer_interrupted"
+
+
+class TargetUnavailable(TransientError):
+    code = "target_unavailable"
+
+
+class ToolTimedOut(TransientError):
+    code = "tool_timed_out"
+
+
+class PermanentError(VmferryError):
+    code = "permanent"
+
+
+class SourceDenied(PermanentError):
+    code = "source_denied"
+
+
+class SourceChanged(PermanentError):
+    code = "source_changed"
+
+
+class UnsafeImage(PermanentError):
+    code = "unsafe_image"
+
+
+class CopyMismatch(PermanentError):
+    code = "copy_mismatch"
+
+
+class UnsupportedGuest(PermanentError):
+    code = "unsupported_guest"
+
+
+class NoSpace(PermanentError):
+    code = "no_space"
+
+
+class ConversionFailed(PermanentError):
+    code = "conversion_failed"
+
+    def __init__(self, message: str, remedy: str = "", *, stderr_tail: str = "", **fields: Any) -> None:
+        super().__init__(message, remedy, stderr_tail=stderr_tail, **fields)
+
+
+class BootFailed(PermanentError):
+    code = "boot_failed"
+
+
+class TargetDenied(PermanentError):
+    code = "target_denied"
+
+
+class DomainExists(PermanentError):
+    code = "domain_exists"
+
+
+class ToolFailed(PermanentError):
+    code = "tool_failed"
+
+
+class ToolMissing(ToolFailed):
+    code = "tool_missing"
+
+
+class Cancelled(VmferryError):
+    code = "cancelled"
+
+
+class CompensationFailed(VmferryError):
+    code = "compensation_failed"
+
+    def __init__(self, leftovers: Sequence[Leftover]) -> None:
+        super().__init__(
+            "could not be undone: " + "; ".join(item.what for item in leftovers),
+            "Run the command listed with each leftover, then roll the job back again.",
+            leftovers=[item.to_dict() for item in leftovers],
+        )
+        self.leftovers = list(leftovers)
+
+
+class Parked(BaseException):
+    """The worker is stopping: nothing is undone, another worker goes on from the last finished step."""
+
+
+def describe(error: BaseException) -> Mapping[str, Any]:
+    """The `error` of a job or step, for any exception; what is not ours is named by its class."""
+    if isinstance(error, VmferryError):
+        return error.to_dict()
+    return {
+        "code": "internal",
+        "message": f"{type(error).__name__}: {error}",
+        "hint": "This is a fault of vmferry: report it with the job's log.",
+        "retryable": False,
+    }
