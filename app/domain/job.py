@@ -1,0 +1,112 @@
+"""A job: the move of one VM, as the database holds it and the API shows it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from app.domain.models import (
+    VM,
+    Artefact,
+    BootEvidence,
+    Concern,
+    DiskProgress,
+    GuestReport,
+    Leftover,
+    MoveOptions,
+    PowerState,
+    Progress,
+    StepRecord,
+    Value,
+)
+from app.domain.states import JobState
+
+
+class SourceBefore(Value):
+    """How the source was before vmferry touched it: what a rollback gives back."""
+
+    power_state: PowerState
+    annotation: str
+    snapshots: tuple[str, ...] = ()
+    seen_at: datetime  # the source's own clock
+
+
+class Job(Value):
+    id: str
+    run: int = 1  # counts submissions to the engine: a retry and a rollback are new runs of the same job
+    purpose: Literal["move", "rollback"] = "move"
+    vm_id: str
+    vm_name: str
+    source_id: str
+    source_name: str
+    target_id: str
+    target_name: str
+    options: MoveOptions
+    state: JobState = JobState.QUEUED
+    phase: str = ""
+    stop_requested: bool = False
+    vm: VM | None = None  # as preflight saw it; before that, as the inventory had it
+    before: SourceBefore | None = None
+    off_since: datetime | None = None  # the source's clock when it was seen off; a start after that is noticed
+    domain_uuid: str = ""
+    steps: tuple[StepRecord, ...] = ()
+    disks: tuple[DiskProgress, ...] = ()
+    progress: Progress = Progress()
+    concerns: tuple[Concern, ...] = ()
+    artefacts: tuple[Artefact, ...] = ()
+    guest: GuestReport | None = None
+    boot: BootEvidence | None = None
+    leftovers: tuple[Leftover, ...] = ()
+    error: dict[str, Any] | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    data: dict[str, Any] = Field(default_factory=dict)  # facts that steps leave for later steps
+
+    @property
+    def workflow_id(self) -> str:
+        return f"{self.id}.{self.run}"
+
+    def finished_steps(self) -> tuple[str, ...]:
+        return tuple(step.name for step in self.steps if step.state in ("succeeded", "skipped"))
+
+    def artefact(self, kind: str, name: str) -> Artefact | None:
+        return next((item for item in self.artefacts if item.kind == kind and item.name == name), None)
+
+
+class Event(Value):
+    """One line of the append-only table that live streams and `GET /v1/events` read."""
+
+    id: int
+    at: datetime
+    job_id: str = ""
+    kind: str  # job.state | job.step | job.progress | job.log | …
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    message: str
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class Operation(Value):
+    """Work for a worker that is not a job: a source's or target's check, an inventory refresh."""
+
+    id: str
+    kind: Literal["check_source", "refresh_inventory", "check_target"]
+    subject_id: str
+    state: Literal["queued", "running", "succeeded", "failed"] = "queued"
+    result: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+    created_at: datetime
+    ended_at: datetime | None = None
+
+
+class Beat(Value):
+    """A worker's heartbeat. `boot_id` and `pid_started` tell, on the same machine, whether the process still lives."""
+
+    executor: str  # a new UUID at every process start
+    count: int
+    boot_id: str
+    pid: int
+    pid_started: int  # field 22 of /proc/PID/stat, clock ticks since boot
+    left: bool = False  # it stopped in good order: take over at once

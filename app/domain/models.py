@@ -1,0 +1,343 @@
+"""The words of a move, as frozen values: what a source has, what a target gets, what a job is.
+
+Sizes are bytes, times are aware datetimes in UTC, MACs are lower case with colons. Models round-trip through JSON
+(`model_dump(mode="json")`, `model_validate`), which is how they are stored and sent.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Value(BaseModel):
+    """A frozen value; unknown fields are refused, so that a typing slip in a request is not silently dropped."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")
+
+
+class PowerState(StrEnum):
+    ON = "on"
+    OFF = "off"
+    SUSPENDED = "suspended"
+
+
+class Strategy(StrEnum):
+    COLD = "cold"  # the source is off while bytes move
+    DISK_ONLY = "disk_only"  # no conversion, no boot: the disks and a domain that keeps SATA and e1000e
+
+
+class OnFailure(StrEnum):
+    ROLLBACK = "rollback"  # the source runs again as it did, nothing of ours stays
+    HOLD = "hold"  # the verified copy is kept and the source stays off; a retry goes on from there
+
+
+class Concern(Value):
+    """A preflight finding. A blocker stops the job before anything is touched."""
+
+    code: str
+    severity: Literal["blocker", "warning", "info"]
+    cause: str
+    remedy: str = ""
+
+
+class Leftover(Value):
+    """What an undo could not remove or restore, and the command that would."""
+
+    what: str
+    cause: str
+    command: str
+
+
+class Disk(Value):
+    """One virtual disk of a source VM, in the order in which the guest sees it."""
+
+    key: int  # the device's key on the source, unique in its VM
+    label: str
+    capacity_bytes: int = Field(ge=0)
+    controller: str = "unknown"  # pvscsi | lsilogic | lsisas | buslogic | ahci | nvme | ide
+    bus: int = 0
+    unit: int = 0
+    path: str = ""  # "[datastore] folder/name.vmdk"
+    mode: str = "persistent"  # or independent_persistent, …
+    backing: str = "flat"  # flat | sparse | rdm_virtual | rdm_physical | other
+    sharing: str = "none"  # none | multi_writer | bus
+    thin: bool | None = None
+    encrypted: bool = False
+
+
+class Nic(Value):
+    """One network card. `slot` is VMware's pciSlotNumber: the guest's udev calls the card ens<slot>."""
+
+    key: int
+    label: str
+    mac: str
+    network: str
+    adapter: str = "unknown"  # vmxnet3 | e1000 | e1000e | …
+    slot: int | None = None
+    connected: bool = True
+    addresses: tuple[str, ...] = ()  # CIDR, as Tools reports them
+
+
+class VM(Value):
+    """A source VM: what the inventory lists, what preflight judges and what the hardware table maps."""
+
+    id: str  # the managed object id, for example vm-42
+    name: str  # as the user sees it, with the source's own escapes undone
+    uuid: str  # BIOS UUID: becomes the domain's UUID
+    instance_uuid: str = ""
+    power_state: PowerState
+    template: bool = False
+    firmware: Literal["bios", "efi"] = "bios"
+    secure_boot: bool = False
+    tpm: bool = False
+    encrypted: bool = False
+    fault_tolerance: bool = False
+    cpus: int = Field(default=1, ge=1)
+    cores_per_socket: int = Field(default=1, ge=1)
+    memory_bytes: int = Field(ge=0)
+    guest_id: str = ""  # VMware's, for example debian12_64Guest
+    guest_name: str = ""
+    hostname: str = ""
+    tools: Literal["running", "not_running", "not_installed"] = "not_installed"
+    annotation: str = ""
+    snapshots: tuple[str, ...] = ()
+    change_tracking: bool = False
+    passthrough: tuple[str, ...] = ()  # labels of PCI, vGPU and SR-IOV devices
+    disks: tuple[Disk, ...] = ()
+    nics: tuple[Nic, ...] = ()
+    host: str = ""
+    cluster: str = ""
+    datacenter: str = ""
+    folder: str = ""
+
+    @property
+    def disk_bytes(self) -> int:
+        return sum(disk.capacity_bytes for disk in self.disks)
+
+
+class Check(Value):
+    """One thing looked at when a source, a target or this machine is checked."""
+
+    name: str  # for example reachable, certificate, privileges, pool default
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+class Pool(Value):
+    name: str
+    type: str  # libvirt's: dir, fs, netfs, logical, …
+    path: str
+    active: bool
+    capacity_bytes: int
+    free_bytes: int
+
+
+class Domain(Value):
+    """A libvirt domain. `job` is the id in our metadata, empty for a domain that is not ours."""
+
+    uuid: str
+    name: str
+    running: bool = False
+    job: str = ""
+
+
+class TargetFacts(Value):
+    """What a worker saw of a target when it last looked; preflight and dry runs judge by it."""
+
+    hypervisor: str = ""  # "QEMU 7.2.0, libvirt 9.0.0"
+    accelerator: Literal["kvm", "tcg"] = "kvm"
+    pools: tuple[Pool, ...] = ()
+    networks: tuple[str, ...] = ()
+    domains: tuple[Domain, ...] = ()
+    tools: dict[str, str] = Field(default_factory=dict)  # virt-v2v-in-place → "2.2.0"
+
+    def pool(self, name: str) -> Pool | None:
+        return next((pool for pool in self.pools if pool.name == name), None)
+
+
+class Tls(Value):
+    """How a source's certificate is trusted: the system's CAs, a CA bundle (PEM), a pinned leaf, or not at all."""
+
+    ca_pem: str = ""
+    thumbprint: str = ""  # SHA-256 or SHA-1 of the leaf, hex with or without colons
+    insecure: bool = False
+
+
+class SourceSpec(Value):
+    """A registered source, with its secret in clear: made in memory only, by whoever opens the adapter."""
+
+    id: str
+    name: str
+    kind: Literal["vcenter", "esxi"]
+    host: str  # name or address, optionally :port
+    username: str
+    password: str = Field(repr=False)
+    tls: Tls = Tls()
+
+
+class TargetSpec(Value):
+    """A registered target: a libvirt URI that is local to its worker, a pool, and source network → libvirt network."""
+
+    id: str
+    name: str
+    kind: Literal["libvirt"] = "libvirt"
+    uri: str = "qemu:///system"
+    pool: str = "default"
+    networks: dict[str, str] = Field(default_factory=dict)  # "*" is the default
+    username: str = ""
+    password: str = Field(default="", repr=False)
+
+
+class MoveOptions(Value):
+    """What a user may say about one move, besides what moves from where to where."""
+
+    strategy: Strategy = Strategy.COLD
+    on_failure: OnFailure = OnFailure.ROLLBACK
+    target_name: str = ""  # empty: the VM's own name
+    networks: dict[str, str] = Field(default_factory=dict)  # over the target's own map
+    force_power_off: bool = False  # allows a hard power-off where Tools cannot shut the guest down
+    power_on: bool | None = None  # None: as the source was
+    shutdown_timeout_s: int = Field(default=600, ge=10, le=86400)
+    boot_timeout_s: int = Field(default=600, ge=10, le=86400)
+
+
+class Move(Value):
+    """One VM, one target, the options: what preflight judges and what the hardware table maps."""
+
+    job_id: str
+    vm: VM
+    target: TargetSpec
+    options: MoveOptions = MoveOptions()
+
+    @property
+    def domain_name(self) -> str:
+        return self.options.target_name or self.vm.name
+
+    @property
+    def converts(self) -> bool:
+        return self.options.strategy is not Strategy.DISK_ONLY
+
+    def network_for(self, nic: Nic) -> str | None:
+        """The libvirt network of a NIC: the job's map first, then the target's; "*" stands for any network."""
+        for table in (self.options.networks, self.target.networks):
+            for key in (nic.network, "*"):
+                if key in table:
+                    return table[key]
+        return None
+
+    def volume_prefix(self) -> str:
+        """Every volume of a job begins with this; nothing else in the pool does."""
+        return f"vmferry-{self.job_id}-"
+
+    def volume_name(self, index: int) -> str:
+        return f"{self.volume_prefix()}{index}.qcow2"
+
+    def runs_after(self) -> bool:
+        """Whether the target shall run when all is done: a source that was off stays off, unless asked."""
+        wanted = self.options.power_on
+        return self.converts and (self.vm.power_state is PowerState.ON if wanted is None else wanted)
+
+
+class TargetDisk(Value):
+    path: str
+    format: Literal["qcow2"] = "qcow2"
+    bus: Literal["virtio", "sata"]
+    device: str  # vda, sda, …
+    serial: str  # at most 20 characters, as virtio-blk takes
+
+
+class TargetNic(Value):
+    mac: str
+    network: str
+    model: Literal["virtio", "e1000e"]
+    link_up: bool = True
+
+
+class Hardware(Value):
+    """A libvirt domain, before it is XML: made by app/domain/hardware.py from a Move."""
+
+    uuid: str
+    name: str
+    job_id: str
+    title: str = ""
+    accelerator: Literal["kvm", "tcg"] = "kvm"
+    machine: str = "q35"
+    firmware: Literal["bios", "efi"] = "bios"
+    secure_boot: bool = False
+    cpus: int
+    sockets: int
+    cores: int
+    memory_bytes: int
+    disks: tuple[TargetDisk, ...]
+    nics: tuple[TargetNic, ...]
+    serial_log: str = ""  # where libvirt writes what the guest says on its first serial port
+
+
+class GuestReport(Value):
+    """What a converter found and did."""
+
+    converter: str
+    os: str = ""  # "debian12"
+    hostname: str = ""
+    nic_names: dict[str, str] = Field(default_factory=dict)  # MAC → interface name that was kept
+    concerns: tuple[Concern, ...] = ()
+
+
+class BootEvidence(Value):
+    """Why a moved guest is believed to be up."""
+
+    kind: Literal["agent", "serial", "address"]
+    detail: str
+    seconds: float
+
+
+def job_folder(home: PurePosixPath, job_id: str) -> PurePosixPath:
+    """Where a job's manifests, logs and pictures are: named by its id, never by a VM's name."""
+    return home / "jobs" / job_id
+
+
+class Artefact(Value):
+    """Something made, or about to be made, outside the database. `made` is False while it is only an intent."""
+
+    kind: str  # volume | domain | lease | annotation | power
+    name: str
+    made: bool = False
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class StepRecord(Value):
+    name: str
+    state: Literal["pending", "running", "succeeded", "failed", "skipped", "undone"] = "pending"
+    attempts: int = 0
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    error: dict[str, Any] | None = None
+    detail: str = ""  # one line for people: "2 disks, 812 MiB in 31 s"
+
+
+class DiskProgress(Value):
+    key: int
+    label: str
+    capacity_bytes: int
+    bytes_done: int = 0  # guest bytes written
+    bytes_skipped: int = 0  # guest bytes known to be zeros: neither sent nor written
+    wire_bytes: int = 0  # bytes read from the network
+    verified_bytes: int = 0
+
+
+class Progress(Value):
+    bytes_done: int = 0
+    bytes_total: int = 0
+    bytes_skipped: int = 0
+    wire_bytes: int = 0
+    rate: float | None = None  # bytes a second over the last seconds, of done + skipped
+    eta_s: float | None = None

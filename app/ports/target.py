@@ -1,0 +1,60 @@
+"""What a move needs of the platform it arrives on. One instance serves one registered target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from app.domain.models import Check, Domain, Hardware, TargetFacts
+
+
+class Target(Protocol):
+    """Errors: TargetUnavailable is worth a retry; NoSpace, DomainExists, TargetDenied and NotFound are not.
+
+    Volumes are files of a pool that is local to the worker. Removing what is not there is no error.
+    """
+
+    def check(self) -> list[Check]: ...
+    def facts(self) -> TargetFacts: ...
+    def create_volume(self, name: str, capacity_bytes: int) -> Path:
+        """A new, empty qcow2 volume; one of that name is replaced. Raises NoSpace."""
+        ...
+
+    def volume_path(self, name: str) -> Path | None: ...
+    def volumes(self, prefix: str) -> list[str]:
+        """Names in the pool as its folder has them now, not as libvirt last saw it."""
+        ...
+
+    def delete_volume(self, name: str) -> None: ...
+    def serial_log(self, name: str) -> Path:
+        """Where a domain of this target can have its serial port written, for a name without separators."""
+        ...
+
+    def find_domain(self, *, uuid: str = "", name: str = "") -> Domain | None: ...
+    def define(self, hardware: Hardware) -> Domain:
+        """Define it, or define it again if it is there with the same job id. Raises DomainExists otherwise."""
+        ...
+
+    def undefine(self, uuid: str) -> None:
+        """Remove the definition with its NVRAM; the domain must be stopped. Disks stay."""
+        ...
+
+    def start(self, uuid: str) -> None: ...
+    def shut_down(self, uuid: str, timeout_s: float) -> bool:
+        """Ask the guest; True when it is off."""
+        ...
+
+    def stop(self, uuid: str) -> None:
+        """Pull the plug."""
+        ...
+
+    def agent_answers(self, uuid: str) -> bool: ...
+    def addresses(self, uuid: str) -> dict[str, list[str]]:
+        """MAC → addresses, from DHCP leases and the host's neighbour table."""
+        ...
+
+    def screenshot(self, uuid: str) -> bytes:
+        """A PNG of the console. Raises NotFound when the domain has none or is off."""
+        ...
+
+    def close(self) -> None: ...
