@@ -117,7 +117,7 @@ def run(
     try:
         _pump(child, words, out, err, cancel, timeout)
     finally:
-        _stop(child)
+        _stop(child, GRACE_SECONDS)
     out.close()
     if child.returncode not in ok:
         raise _failed(words, child.returncode, err.text())
@@ -142,8 +142,7 @@ class Process:
         """Its exit code (negative: the signal). Raises ToolTimedOut when it runs on after `timeout` seconds."""
         if not _ended(self._child, timeout):
             raise ToolTimedOut(f"{self.argv[0]} did not end within {timeout:g} s", tool=self.argv[0])
-        self.stop()
-        return self._child.returncode
+        return self.stop()
 
     def failure(self) -> ToolFailed:
         """The error for a daemon that ended by itself, with what it printed last."""
@@ -153,10 +152,11 @@ class Process:
     def stderr_tail(self) -> str:
         return self._tail.text()
 
-    def stop(self) -> None:
-        """SIGTERM, and SIGKILL after a grace, to it and all it started; returns when it is gone."""
-        _stop(self._child)
+    def stop(self, grace: float = GRACE_SECONDS) -> int:
+        """SIGTERM, and SIGKILL after `grace` seconds, to it and all it started; its exit code when it is gone."""
+        _stop(self._child, grace)
         self._reader.join(POLL_SECONDS)
+        return self._child.returncode
 
     def _read(self) -> None:
         assert self._child.stderr is not None
@@ -338,14 +338,14 @@ def _ended(child: subprocess.Popen[bytes], timeout: float) -> bool:
         os.close(handle)
 
 
-def _stop(child: subprocess.Popen[bytes]) -> None:
+def _stop(child: subprocess.Popen[bytes], grace: float) -> None:
     """End the child's whole group. The child is reaped last: until then nobody else can have its number."""
     if child.returncode is not None:
         return
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(child.pid, number)
-        _ended(child, GRACE_SECONDS)
+        _ended(child, grace)
     child.wait()
 
 
