@@ -1,0 +1,157 @@
+"""An image opened through qemu-nbd and libnbd, read and written by many threads without the GIL.
+
+qemu-nbd is a child on a Unix socket in a folder that only we can enter, and it ends with the block that opened it.
+"""
+
+from __future__ import annotations
+
+import errno
+import queue
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbd
+
+from app.domain.errors import NoSpace, ToolFailed, TransferInterrupted
+from app.process import Process, spawn
+from converters.qcow2 import NO_SPACE_TEXTS, Format, no_space
+
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0  # qemu-nbd writes its metadata when it closes
+_STATUS_SPAN = 1 << 30  # the largest block-status question; the protocol has 32 bits
+
+
+class NbdImage:
+    """An open image of `size` bytes, for any thread; as many calls run at once as it has connections.
+
+    All raise NoSpace for a full file system and TransferInterrupted when qemu-nbd fails or has ended.
+    """
+
+    def __init__(self, path: Path, server: Process, handles: list[nbd.NBD]) -> None:
+        self.path = path
+        self.size: int = handles[0].get_size()
+        self._server = server
+        self._handles = handles
+        self._free: queue.SimpleQueue[nbd.NBD] = queue.SimpleQueue()
+        for handle in handles:
+            self._free.put(handle)
+
+    def read(self, length: int, offset: int) -> bytearray:
+        with self._handle("reading") as handle:
+            data: bytearray = handle.pread(length, offset)
+            return data
+
+    def write(self, data: bytes | bytearray | memoryview, offset: int) -> None:
+        with self._handle("writing") as handle:
+            handle.pwrite(data, offset)
+
+    def flush(self) -> None:
+        """Everything that was written before is on the disk when this returns."""
+        with self._handle("flushing") as handle:
+            handle.flush()
+
+    def extents(self) -> Iterator[tuple[int, int, bool]]:
+        """(offset, length, reads as zeros) over the whole image in order, neighbours of one kind joined."""
+        offset, start, kind = 0, 0, False
+        while offset < self.size:
+            entries: list[int] = []
+
+            def note(context: str, _offset: int, found: list[int], _error: object, into: list[int] = entries) -> int:
+                if context == nbd.CONTEXT_BASE_ALLOCATION:
+                    into += found
+                return 0
+
+            with self._handle("asking for the allocation of") as handle:
+                handle.block_status(min(_STATUS_SPAN, self.size - offset), offset, note)
+            if not entries:
+                raise TransferInterrupted(f"qemu-nbd does not say which parts of {self.path} are allocated")
+            for length, flags in zip(entries[::2], entries[1::2], strict=True):
+                zero = bool(flags & nbd.STATE_ZERO)
+                if zero != kind and offset > start:
+                    yield start, offset - start, kind
+                    start = offset
+                kind = zero
+                offset = min(offset + length, self.size)
+        if offset > start:
+            yield start, offset - start, kind
+
+    def close(self) -> None:
+        """Leave the server in order and wait until it has closed the image. Flush first."""
+        with self._handle("closing") as last:
+            for handle in self._handles:
+                if handle is not last:
+                    handle.shutdown()
+            last.shutdown()
+        if self._server.stop(STOP_SECONDS) != 0:
+            raise self._broken("closing", self._server.failure().message)
+
+    def kill(self) -> None:
+        """End the server now: calls that wait for it in other threads fail."""
+        self._server.stop(0)
+
+    @contextmanager
+    def _handle(self, action: str) -> Iterator[nbd.NBD]:
+        handle = self._free.get()
+        try:
+            yield handle
+        except nbd.Error as error:
+            if error.errnum in (errno.ENOSPC, errno.EDQUOT):
+                raise no_space(self.path) from error
+            raise self._broken(action, error.string) from error
+        finally:
+            self._free.put(handle)
+
+    def _broken(self, action: str, reason: str) -> TransferInterrupted | NoSpace:
+        tail = self._server.stderr_tail().strip()
+        if any(text in tail for text in NO_SPACE_TEXTS):
+            return no_space(self.path)
+        state = "is running" if self._server.alive() else "has ended"
+        return TransferInterrupted(
+            f"{action} {self.path} failed, qemu-nbd {state}: {tail or reason}", stderr_tail=tail or None
+        )
+
+
+@contextmanager
+def open_nbd(
+    path: Path, *, format: Format = "qcow2", writable: bool = False, connections: int = 4
+) -> Iterator[NbdImage]:
+    """Serve `path`, which must have been checked for foreign references, and connect `connections` times.
+
+    At the end of the block the image is closed in order, after an exception the server is killed. Nothing is flushed
+    unasked. Raises ToolFailed with qemu-nbd's reason when the image cannot be opened, ToolMissing, and at the end
+    TransferInterrupted or NoSpace when it could not be closed.
+    """
+    with tempfile.TemporaryDirectory(prefix="vmferry-nbd-") as folder:
+        socket = Path(folder, "s")
+        words = ["qemu-nbd", "-f", format, "-k", str(socket), "-e", str(connections), "-t", "--cache=writeback"]
+        words += ["--discard=unmap"] if writable else ["--read-only"]
+        with spawn([*words, "--", str(path.absolute())]) as server:
+            image = NbdImage(path, server, [_connect(server, socket) for _ in range(connections)])
+            try:
+                yield image
+            except BaseException:
+                image.kill()
+                raise
+            image.close()
+
+
+def _connect(server: Process, socket: Path) -> nbd.NBD:
+    deadline = time.monotonic() + START_SECONDS
+    while not socket.exists():
+        if not server.alive():
+            raise server.failure()
+        if time.monotonic() > deadline:
+            raise ToolFailed(f"qemu-nbd did not open its image within {START_SECONDS:g} s")
+        time.sleep(0.005)
+    handle = nbd.NBD()
+    handle.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
+    try:
+        handle.connect_unix(str(socket))
+    except nbd.Error as error:
+        if not server.alive():
+            raise server.failure() from error
+        raise TransferInterrupted(f"qemu-nbd took no connection: {error.string}") from error
+    return handle
