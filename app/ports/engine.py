@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 StepRunner = Callable[[str, Callable[[], Any]], Any]
-"""run(name, function): calls it once and checkpoints its JSON-like result; after a crash, answers from the checkpoint."""
+"""run(name, function): call it once and checkpoint its JSON-like result; after a crash, answer from the checkpoint."""
 
 Saga = Callable[[StepRunner, dict[str, Any]], None]
 """A deterministic body: every effect and every decision that may differ goes through a step."""

@@ -1,0 +1,63 @@
+"""Composition root of a worker: the only place, beside the registries, that names concrete adapters."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from datetime import UTC, datetime
+
+from converters.guest import VirtV2vInPlace
+
+from app.log import configure
+from app.settings import Settings
+from app.store.engine import make_engine
+from app.store.jobs import SqlJobStore
+from app.store.secretbox import load_box
+from app.store.workers import SqlWorkerStore
+from workers.engine import DbosEngine
+from workers.runner import RetryPolicy
+from workers.sources import open_source
+from workers.steps.context import Adapters
+from workers.targets import open_target
+from workers.worker import Worker, new_executor
+
+
+class SystemClock:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+def main(settings: Settings) -> int:
+    """Run one worker until SIGTERM or SIGINT. The database must be at the current schema."""
+    configure(settings.log_level)
+    os.umask(0o077)
+    database = make_engine(settings.database_url)
+    executor = new_executor()
+    worker = Worker(
+        SqlJobStore(database, load_box(settings.secret_key_file)),
+        SqlWorkerStore(database),
+        DbosEngine(settings.database_url, executor),
+        Adapters(
+            open_source=open_source,
+            open_target=open_target,
+            converter=VirtV2vInPlace(),
+            clock=SystemClock(),
+            home=settings.home,
+            transfer_workers=settings.transfer_workers,
+        ),
+        executor=executor,
+        max_jobs=settings.max_jobs,
+        lease_s=settings.lease_s,
+        retry=RetryPolicy(settings.retry_attempts, settings.retry_backoff_s, settings.retry_backoff_max_s),
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: worker.stop())
+    worker.run()
+    return 0

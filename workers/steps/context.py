@@ -1,0 +1,143 @@
+"""What a step works with: the job as it is now, the adapters, and the questions it must ask on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import structlog
+
+from app.domain.errors import NotFound, SourceChanged
+from app.domain.job import Job
+from app.domain.models import VM, Leftover, Move, SourceSpec, TargetSpec
+from app.ports.clock import Clock
+from app.ports.converter import Converter
+from app.ports.source import Source
+from app.ports.store import JobStore
+from app.ports.target import Target
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """How a worker gets at the world; the composition root fills it in, tests fill in others."""
+
+    open_source: Callable[[SourceSpec], Source]
+    open_target: Callable[[TargetSpec], Target]
+    converter: Converter
+    clock: Clock
+    home: Path  # VMFERRY_HOME
+    transfer_workers: int = 2
+
+
+class Step(Protocol):
+    """A file of workers/steps: `do` answers one line for people; `undo` removes what `do` made, whole or half."""
+
+    def do(self, ctx: StepContext) -> str: ...
+    def undo(self, ctx: StepContext) -> None: ...
+    def leftovers(self, ctx: StepContext, cause: str) -> Sequence[Leftover]:
+        """What may still be there when `undo` failed, each with the command that removes or restores it."""
+        ...
+
+
+class StepContext:
+    """One attempt at one step. Adapters are opened when first used and closed when the attempt ends."""
+
+    def __init__(
+        self,
+        job_id: str,
+        store: JobStore,
+        adapters: Adapters,
+        *,
+        attempt: int,
+        cancel: Callable[[], None],
+        fence: Callable[[], None],
+    ) -> None:
+        self.store = store
+        self.adapters = adapters
+        self.clock = adapters.clock
+        self.attempt = attempt
+        self.cancel = cancel  # raises Cancelled or Parked
+        self.fence = fence  # raises Parked when another worker has taken the job over
+        self.log = structlog.get_logger("job").bind(job_id=job_id)
+        self._job_id = job_id
+        self._opened = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._opened.close()
+
+    @property
+    def job(self) -> Job:
+        return self.store.job(self._job_id)
+
+    @cached_property
+    def source(self) -> Source:
+        source = self.adapters.open_source(self.store.source(self.job.source_id))
+        self._opened.callback(source.close)
+        return source
+
+    @cached_property
+    def target_spec(self) -> TargetSpec:
+        return self.store.target(self.job.target_id)
+
+    @cached_property
+    def target(self) -> Target:
+        target = self.adapters.open_target(self.target_spec)
+        self._opened.callback(target.close)
+        return target
+
+    @property
+    def vm(self) -> VM:
+        """The VM as preflight recorded it."""
+        vm = self.job.vm
+        if vm is None:
+            raise NotFound(f"job {self._job_id} has no recorded VM", "Retry the job.")
+        return vm
+
+    @property
+    def move(self) -> Move:
+        """The move of the recorded VM, which is as it was before we shut it down."""
+        job, vm = self.job, self.vm
+        if job.before is not None:
+            vm = vm.model_copy(update={"power_state": job.before.power_state})
+        return Move(job_id=job.id, vm=vm, target=self.target_spec, options=job.options)
+
+    @property
+    def folder(self) -> Path:
+        """Where manifests, pictures and logs of this job are; made when first asked for, for our eyes only."""
+        folder = self.adapters.home / "jobs" / self._job_id
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder
+
+    def volume(self, index: int) -> Path:
+        name = self.move.volume_name(index)
+        path = self.target.volume_path(name)
+        if path is None:
+            raise NotFound(
+                f"volume {name} is gone from pool {self.target_spec.pool}",
+                "Someone removed it while the job ran. Roll the job back and submit the VM again.",
+                code="volume_gone",
+            )
+        return path
+
+    def require_source_off(self) -> None:
+        """Raise SourceChanged when the source runs, or ran since it was seen off: the copy may be stale."""
+        job = self.job
+        if job.off_since is None:
+            raise SourceChanged("the source was never seen off", "Retry the job.")
+        if self.source.started_since(job.vm_id, job.off_since):
+            raise SourceChanged(
+                f"{job.vm_name} was started on {job.source_name} while it was being moved: the copy is out of date",
+                "Find out who started it; submit the move again when it may be off.",
+            )
+
+    def event(self, message: str, *, level: str = "info") -> None:
+        self.store.event(self._job_id, "job.log", message, level=level)
+        self.log.info(message)

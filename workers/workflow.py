@@ -1,0 +1,96 @@
+"""The saga of one job, readable top to bottom: its steps, and what undoes them.
+
+The body is deterministic: whatever has an effect, or may turn out otherwise the second time, is a durable step. A step
+answers an outcome instead of raising, so that a failure is checkpointed like a success. Parked is a BaseException: a
+worker's shutdown passes through here, undoes nothing, and the job goes on elsewhere.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Protocol
+
+from app.domain.job import Job
+from app.domain.models import OnFailure, Strategy
+from app.domain.states import STEPS
+from app.ports.engine import Saga, StepRunner
+
+
+class Actions(Protocol):
+    """What the saga can have done; workers/runner.py does it. Outcomes are JSON objects."""
+
+    def do(self, job_id: str, step: str) -> dict[str, Any]:
+        """{} on success, {"error": {...}} on failure, {"error": {...}, "cancelled": True} on a user's cancel."""
+        ...
+
+    def undo(self, job_id: str, step: str) -> list[dict[str, Any]]:
+        """What is left over, empty when all is undone."""
+        ...
+
+    def source_unchanged(self, job_id: str) -> bool: ...
+    def begin_undo(self, job_id: str) -> None: ...
+    def succeed(self, job_id: str) -> None: ...
+    def end(self, job_id: str, outcome: dict[str, Any], leftovers: list[dict[str, Any]] | None) -> None:
+        """Name the state that the job ends in; `leftovers` is None when nothing was undone."""
+        ...
+
+
+def spec_of(job: Job) -> dict[str, Any]:
+    """The frozen input of a run: a newer release must not change the steps of a job that is under way."""
+    return {
+        "job": job.id,
+        "purpose": job.purpose,
+        "steps": list(STEPS[Strategy(job.options.strategy)]),
+        "finished": list(job.finished_steps()) if job.purpose == "move" else [],
+        "hold": job.options.on_failure is OnFailure.HOLD,
+    }
+
+
+def make_saga(actions: Actions) -> Saga:
+    def saga(run: StepRunner, spec: dict[str, Any]) -> None:
+        if spec["purpose"] == "rollback":
+            roll_back(run, spec)
+        else:
+            move(run, spec)
+
+    def move(run: StepRunner, spec: dict[str, Any]) -> None:
+        job = spec["job"]
+        done: list[str] = list(spec["finished"])
+        if done and not run("check:source", lambda: actions.source_unchanged(job)):
+            # The kept copy is stale. The source's power stays as someone left it; the shutdown step looks again.
+            for name in reversed(done):
+                if name != "shutdown":
+                    run(f"stale:{name}", partial(actions.undo, job, name))
+            done = []
+        for name in spec["steps"]:
+            if name in done:
+                continue
+            done.append(name)  # before the step: a half-done step is undone too
+            outcome = run(f"do:{name}", partial(actions.do, job, name))
+            if "error" in outcome:
+                fail(run, spec, done, outcome)
+                return
+        run("end", lambda: actions.succeed(job))
+
+    def fail(run: StepRunner, spec: dict[str, Any], done: list[str], outcome: dict[str, Any]) -> None:
+        job = spec["job"]
+        if spec["hold"] and not outcome.get("cancelled"):
+            # Only the failed step's own half is removed: the verified copy is kept for a retry.
+            left = run(f"undo:{done[-1]}", lambda: actions.undo(job, done[-1])) if done[-1] != "shutdown" else []
+            run("end", lambda: actions.end(job, outcome, left or None))
+            return
+        left = undo_all(run, job, done)
+        run("end", lambda: actions.end(job, outcome, left))
+
+    def roll_back(run: StepRunner, spec: dict[str, Any]) -> None:
+        left = undo_all(run, spec["job"], spec["steps"])
+        run("end", lambda: actions.end(spec["job"], {}, left))
+
+    def undo_all(run: StepRunner, job: str, done: list[str]) -> list[dict[str, Any]]:
+        run("undo:begin", lambda: actions.begin_undo(job))
+        leftovers: list[dict[str, Any]] = []
+        for name in reversed(done):
+            leftovers += run(f"undo:{name}", partial(actions.undo, job, name))
+        return leftovers
+
+    return saga
