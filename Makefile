@@ -8,7 +8,7 @@ PYTHON := /usr/bin/python3
 UV := .tools/uv-$(UV_VERSION)/bin/uv
 BIN := .venv/bin
 STAMP := .venv/.synced
-LISTS := deploy/packages.txt deploy/packages-build.txt deploy/packages-test.txt
+LISTS := $(addprefix deploy/packages,.txt -host.txt -build.txt -test.txt)
 
 # The bindings of libguestfs and libnbd are Debian's, so the environment is Debian's Python with its packages visible.
 export UV_PYTHON := $(PYTHON)

@@ -159,7 +159,8 @@ class Process:
         return self._child.returncode
 
     def _read(self) -> None:
-        assert self._child.stderr is not None
+        if self._child.stderr is None:
+            return
         with self._child.stderr as pipe:
             while chunk := os.read(pipe.fileno(), 1 << 16):
                 self._tail.feed(chunk)
@@ -172,10 +173,17 @@ def spawn(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     limits: Limits | None = None,
+    own_stderr: bool = True,
 ) -> Iterator[Process]:
-    """Run a daemon for as long as the block lasts; its stdout is dropped, the end of its stderr kept."""
+    """Run a daemon for as long as the block lasts; its stdout is dropped, the end of its stderr kept.
+
+    With `own_stderr` False it writes to ours instead: for a part of vmferry, whose log is ours.
+    """
     words = [os.fspath(word) for word in argv]
-    child = _fork(words, env=env, cwd=cwd, limits=limits, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    stderr = subprocess.PIPE if own_stderr else None
+    child = _fork(
+        words, env=env, cwd=cwd, limits=limits, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr
+    )
     process = Process(words, child)
     try:
         yield process
@@ -243,6 +251,7 @@ def _fork(
     limits: Limits | None,
     stdin: int,
     stdout: int,
+    stderr: int | None = subprocess.PIPE,
 ) -> subprocess.Popen[bytes]:
     variables = environment(env)
     prefix = ["setpriv", "--pdeathsig", "KILL", "--"]
@@ -262,7 +271,7 @@ def _fork(
             [*prefix, *words],
             stdin=stdin,
             stdout=stdout,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             env=variables,
             cwd=cwd,
             start_new_session=True,
