@@ -1,0 +1,96 @@
+"""vmferry migrate: move one VM."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from app.cli import output
+from app.cli.client import connect
+from app.cli.exits import CliError, Exit
+from app.cli.output import Output, OutputOption
+from app.cli.targets import NETWORK_HELP, pairs
+from app.cli.watch import watch
+from app.domain.models import OnFailure, Strategy
+
+
+def migrate(
+    source: Annotated[str, typer.Argument(help="The source's name or id.")],
+    vm: Annotated[str, typer.Argument(help="The VM's name or id.")],
+    target: Annotated[str | None, typer.Option(help="The target; may be left out when there is one only.")] = None,
+    target_name: Annotated[str, typer.Option(help="The name it shall have there.")] = "",
+    strategy: Annotated[Strategy, typer.Option(help="disk_only: neither converted nor booted.")] = Strategy.COLD,
+    on_failure: Annotated[
+        OnFailure, typer.Option(help="rollback: the source runs again as it did. hold: the copy is kept for a retry.")
+    ] = OnFailure.ROLLBACK,
+    network: Annotated[list[str] | None, typer.Option(help=NETWORK_HELP, metavar="A=B")] = None,
+    power_on: Annotated[
+        bool | None, typer.Option("--power-on/--no-power-on", help="Instead of as the source was.", show_default=False)
+    ] = None,
+    force_power_off: Annotated[
+        bool, typer.Option("--force-power-off", help="Pull the plug where Tools cannot shut the guest down.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and do nothing.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end.")] = False,
+    timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most; the job goes on.")] = None,
+    form: OutputOption = Output.TABLE,
+) -> None:
+    """Move one VM to a libvirt host: the source is shut down, its disks are copied, verified and converted."""
+    client = connect()
+    body = {
+        "source": source,
+        "vm": vm,
+        "target": target or _only_target(client.list("targets")),
+        "options": {
+            "strategy": strategy.value,
+            "on_failure": on_failure.value,
+            "target_name": target_name,
+            "networks": pairs(network or []),
+            "power_on": power_on,
+            "force_power_off": force_power_off,
+        },
+    }
+    if dry_run:
+        _show_dry_run(client.post("jobs", body, dry_run=True), form)
+        return
+    job = client.post("jobs", body)
+    if wait:
+        watch(client, job["id"], timeout, form)
+    elif form is Output.JSON:
+        output.show_json(job)
+    else:
+        output.stdout().print(f"{job['id']}\nfollow it with: vmferry job watch {job['id']}", markup=False)
+
+
+def _only_target(targets: list[dict[str, Any]]) -> str:
+    if len(targets) == 1:
+        return str(targets[0]["id"])
+    raise CliError(
+        Exit.USAGE,
+        "no_target",
+        "no target is registered" if not targets else f"{len(targets)} targets are registered",
+        "Add one: vmferry target add NAME" if not targets else "Choose one with --target.",
+    )
+
+
+def _show_dry_run(answer: dict[str, Any], form: Output) -> None:
+    """Everything that would happen; a blocker ends the command with its own exit code."""
+    concerns = answer["concerns"]
+    if form is Output.JSON:
+        output.show_json(answer)
+    else:
+        console = output.stdout()
+        console.print(
+            output.fields({"steps": " → ".join(answer["steps"]), "bytes": output.size(answer["bytes_total"])})
+        )
+        console.print(answer["domain_xml"], markup=False)
+        if concerns:
+            console.print(output.concerns(concerns))
+    if blockers := [concern for concern in concerns if concern["severity"] == "blocker"]:
+        raise CliError(
+            Exit.INVALID,
+            "preflight_failed",
+            "; ".join(concern["cause"] for concern in blockers),
+            " ".join(concern["remedy"] for concern in blockers),
+        )

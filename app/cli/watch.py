@@ -1,0 +1,195 @@
+"""Following a job: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from app.cli import output
+from app.cli.client import Client
+from app.cli.exits import CliError, Exit, from_ended_job
+from app.cli.output import Output, clean, duration, size
+from app.domain.states import TERMINAL
+
+REFRESH_S = 0.5
+PLAIN_PROGRESS_S = 10.0
+MESSAGES = 6
+
+_MARKS = {"pending": "·", "running": "▸", "succeeded": "✓", "skipped": "-", "failed": "✗", "undone": "↶"}
+
+
+class View(Protocol):
+    def event(self, event: Mapping[str, Any]) -> None: ...
+    def update(self, job: Mapping[str, Any]) -> None: ...
+
+
+def watch(
+    client: Client, job_id: str, timeout_s: float | None, form: Output, *, wanted: tuple[str, ...] = ("succeeded",)
+) -> None:
+    """Follow a job to its end and print what became of it. Raises CliError unless it ended in a wanted state."""
+    with _view() as view:
+        job = follow(client, job_id, timeout_s, view)
+    if form is Output.JSON:
+        output.show_json(job)
+    else:
+        output.stdout().print(summary(job))
+    if error := from_ended_job(job, wanted=wanted):
+        raise error
+
+
+def follow(client: Client, job_id: str, timeout_s: float | None, view: View) -> dict[str, Any]:
+    """The job as it ended. Raises CliError when the time is over first; the job goes on then."""
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    refreshed = 0.0
+    for event in client.events(f"jobs/{job_id}/events", deadline=deadline):
+        if event:
+            view.event(event)
+        if event.get("kind") == "job.state" or time.monotonic() - refreshed > REFRESH_S:
+            job: dict[str, Any] = client.get(f"jobs/{job_id}")
+            refreshed = time.monotonic()
+            view.update(job)
+            if job["state"] in TERMINAL:
+                return job
+    raise CliError(
+        Exit.TIMED_OUT, "wait_timed_out", f"job {job_id} has not ended within {timeout_s:g} s", "The job goes on."
+    )
+
+
+@contextmanager
+def _view() -> Iterator[View]:
+    """The view goes to stderr, so that stdout has the result alone."""
+    console = output.stderr()
+    if not console.is_terminal:
+        yield Lines(console)
+        return
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        yield Bars(live)
+
+
+class Lines:
+    """What happens, a line each, and the progress now and then: for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._told = time.monotonic()
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        if event["kind"] != "job.progress":
+            self._print(f"{event['at'][11:19]} {clean(event['message'])}")
+
+    def update(self, job: Mapping[str, Any]) -> None:
+        if job["state"] == "running" and time.monotonic() - self._told >= PLAIN_PROGRESS_S:
+            self._print(f"         {job['phase']}: {totals(job['progress'])}")
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False, soft_wrap=True)
+        self._told = time.monotonic()
+
+
+class Bars:
+    """The job as a picture that changes: its steps, a bar for each disk, and what was said last."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._messages: deque[str] = deque(maxlen=MESSAGES)
+        self._job: Mapping[str, Any] | None = None
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        if event["kind"] != "job.progress":
+            self._messages.append(clean(event["message"]))
+            self._draw()
+
+    def update(self, job: Mapping[str, Any]) -> None:
+        self._job = job
+        self._draw()
+
+    def _draw(self) -> None:
+        if self._job:
+            said = (Text(message, style="dim", overflow="ellipsis", no_wrap=True) for message in self._messages)
+            self._live.update(Group(_heading(self._job), _trail(self._job), _disk_bars(self._job), *said))
+
+
+def summary(job: Mapping[str, Any]) -> RenderableType:
+    """A job as it is now: for `job show`, and at the end of `job watch`."""
+    boot, progress = job.get("boot"), job["progress"]
+    parts: list[RenderableType] = [
+        output.fields(
+            {
+                "job": job["id"],
+                "vm": job["vm"]["name"],
+                "source": job["source"]["name"],
+                "target": job["target"]["name"],
+                "strategy": job["strategy"],
+                "state": job["state"],
+                "phase": job["phase"],
+                "copied": totals(progress),
+                "came up": boot and f"seen by {boot['kind']} after {boot['seconds']:.0f} s: {boot['detail']}",
+                "next": job["next_action"],
+            }
+        ),
+        output.table(
+            ("", "STEP", "SECONDS", "TRIES", ""),
+            (
+                (_MARKS[s["state"]], s["name"], _seconds(s), s["attempts"] or "", s.get("detail") or _why(s))
+                for s in job["steps"]
+            ),
+        ),
+    ]
+    if job["concerns"]:
+        parts.append(output.concerns(job["concerns"]))
+    return Group(*parts)
+
+
+def totals(progress: Mapping[str, Any]) -> str:
+    """ "1.2 GiB of 2.0 GiB, 0.9 GiB of it zeros, 80 MiB/s, 0:10 left"."""
+    done, skipped, total = progress["bytes_done"], progress["bytes_skipped"], progress["bytes_total"]
+    words = [f"{size(done + skipped)} of {size(total)}"]
+    if skipped:
+        words.append(f"{size(skipped)} of it zeros that were skipped")
+    if progress.get("rate"):
+        words.append(f"{size(progress['rate'])}/s")
+    if progress.get("eta_s") is not None:
+        words.append(f"{duration(progress['eta_s'])} left")
+    return ", ".join(words)
+
+
+def _heading(job: Mapping[str, Any]) -> Text:
+    way = f"{job['vm']['name']}: {job['source']['name']} → {job['target']['name']}"
+    return Text.assemble((clean(way), "bold"), f"  {job['state']}  {totals(job['progress'])}")
+
+
+def _trail(job: Mapping[str, Any]) -> Text:
+    styles = {"running": "bold cyan", "failed": "red", "pending": "dim"}
+    return Text("  ").join(Text(f"{_MARKS[s['state']]} {s['name']}", styles.get(s["state"], "")) for s in job["steps"])
+
+
+def _disk_bars(job: Mapping[str, Any]) -> Table:
+    grid = Table.grid(padding=(0, 1))
+    verifying = job["phase"] == "verify_copy"
+    for disk in job["disks"]:
+        done = disk["verified_bytes"] if verifying else disk["bytes_done"] + disk["bytes_skipped"]
+        capacity = disk["capacity_bytes"]
+        grid.add_row(
+            clean(disk["label"]),
+            ProgressBar(total=capacity or 1, completed=done, width=40),
+            f"{done * 100 // (capacity or 1)} %",
+            f"{'verified ' if verifying else ''}{size(done)} of {size(capacity)}",
+        )
+    return grid
+
+
+def _seconds(step: Mapping[str, Any]) -> str:
+    return "" if step.get("seconds") is None else f"{step['seconds']:.1f}"
+
+
+def _why(step: Mapping[str, Any]) -> str:
+    return str((step.get("error") or {}).get("message", ""))
