@@ -1,0 +1,59 @@
+"""What users register and what vmferry remembers of it; no secret is in any of these."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from app.domain.models import VM, Check, TargetFacts, Tls, Value
+
+
+class Credential(Value):
+    id: str
+    name: str
+    username: str
+    created_at: datetime
+
+
+class RegisteredSource(Value):
+    id: str
+    name: str
+    kind: Literal["vcenter", "esxi"]
+    host: str
+    credential_id: str
+    username: str
+    tls: Tls
+    identity: str  # the platform's own UUID; "" until it was seen
+    checks: tuple[Check, ...]
+    checked_at: datetime | None
+    refreshed_at: datetime | None  # when the inventory was read last
+    created_at: datetime
+
+
+class RegisteredTarget(Value):
+    id: str
+    name: str
+    kind: Literal["libvirt"]
+    uri: str
+    pool: str
+    networks: dict[str, str]
+    credential_id: str | None
+    facts: TargetFacts | None
+    checks: tuple[Check, ...]
+    checked_at: datetime | None
+    created_at: datetime
+
+
+class ListedVM(Value):
+    """A VM as the inventory had it."""
+
+    source_id: str
+    source_name: str
+    seen_at: datetime
+    vm: VM
+
+
+class Token(Value):
+    id: str
+    name: str
+    created_at: datetime
