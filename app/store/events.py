@@ -1,0 +1,29 @@
+"""Reading the append-only table of events."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from app.domain.job import Event
+from app.store import rows
+from app.store.engine import reading
+from app.store.tables import events
+
+
+class Events:
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def after(self, last_id: int, *, job_id: str = "", kind: str = "", limit: int = 100) -> list[Event]:
+        """The next events in the order of their ids, of one job and one kind or of all."""
+        query = sa.select(events).where(events.c.id > last_id).order_by(events.c.id).limit(limit)
+        if job_id:
+            query = query.where(events.c.job_id == job_id)
+        if kind:
+            query = query.where(events.c.kind == kind)
+        with reading(self._engine) as connection:
+            return [rows.to_event(row) for row in connection.execute(query)]
+
+    def last_id(self) -> int:
+        with reading(self._engine) as connection:
+            return connection.execute(sa.select(sa.func.max(events.c.id))).scalar() or 0
