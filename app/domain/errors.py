@@ -14,6 +14,7 @@ VmferryError
 │   └── ToolTimedOut        a tool did not end in its time
 ├── PermanentError          trying again changes nothing
 │   ├── SourceDenied        wrong credential, missing privilege, untrusted certificate
+│   ├── ShutdownFailed      the guest did not shut down, and a hard power-off was not allowed
 │   ├── SourceChanged       someone started or changed the source while it was being moved
 │   ├── UnsafeImage         a disk image that may not be handed to any tool
 │   ├── CopyMismatch        the target's bytes are not the source's
@@ -127,6 +128,10 @@ class PermanentError(VmferryError):
 
 class SourceDenied(PermanentError):
     code = "source_denied"
+
+
+class ShutdownFailed(PermanentError):
+    code = "shutdown_failed"
 
 
 class SourceChanged(PermanentError):

@@ -1,0 +1,22 @@
+"""The sources that vmferry can move from: a new one is a folder beside vsphere/ and a line in _KINDS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from app.domain.models import SourceSpec
+from app.ports.source import Source
+from workers.sources.vsphere.source import VsphereSource
+
+_KINDS: dict[str, Callable[[SourceSpec], Source]] = {
+    "vcenter": VsphereSource,
+    "esxi": VsphereSource,
+}
+
+
+def open_source(spec: SourceSpec) -> Source:
+    """The adapter for a registered source. Nothing is connected before the first call; the caller closes it.
+
+    Raises InvalidRequest for a host, thumbprint or CA bundle that cannot be read.
+    """
+    return _KINDS[spec.kind](spec)

@@ -1,0 +1,155 @@
+"""A VM's virtual devices, as vSphere describes them, in our words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pyVmomi import vim
+
+from app.domain.models import Disk, Nic
+
+_device = vim.vm.device
+_disk = _device.VirtualDisk
+
+_CONTROLLERS: tuple[tuple[type[Any], str], ...] = (
+    (_device.ParaVirtualSCSIController, "pvscsi"),
+    (_device.VirtualLsiLogicController, "lsilogic"),
+    (_device.VirtualLsiLogicSASController, "lsisas"),
+    (_device.VirtualBusLogicController, "buslogic"),
+    (_device.VirtualNVMEController, "nvme"),
+    (_device.VirtualSATAController, "ahci"),
+    (_device.VirtualIDEController, "ide"),
+)
+_FAMILY = {"pvscsi": "scsi", "lsilogic": "scsi", "lsisas": "scsi", "buslogic": "scsi", "ahci": "sata"}
+_ORDER = ("scsi", "nvme", "sata", "ide")  # as virt-v2v numbers them
+_ADAPTERS = ("vmxnet3", "vmxnet2", "vmxnet", "e1000e", "e1000", "pcnet32", "sriovethernetcard")
+
+
+def disks(devices: Sequence[Any], boot_keys: Sequence[int] = ()) -> tuple[Disk, ...]:
+    """The disks as firmware and guest count them: an explicit boot order first, then by family, bus and unit."""
+    by_key = {device.key: device for device in devices}
+    found = [_as_disk(d, by_key.get(d.controllerKey)) for d in devices if isinstance(d, _disk)]
+
+    def place(disk: Disk) -> tuple[int, int, int, int, int]:
+        boot = boot_keys.index(disk.key) if disk.key in boot_keys else len(boot_keys)
+        name = family(disk.controller)
+        return boot, _ORDER.index(name) if name in _ORDER else len(_ORDER), disk.bus, disk.unit, disk.key
+
+    return tuple(sorted(found, key=place))
+
+
+def family(controller: str) -> str:
+    """scsi, sata, nvme or ide: bus numbers are unique within one. What is unknown is its own family."""
+    return _FAMILY.get(controller, controller)
+
+
+def nics(
+    devices: Sequence[Any],
+    extra: Mapping[str, str],
+    guest_nics: Sequence[Any],
+    networks: Mapping[str, str],
+) -> tuple[Nic, ...]:
+    """The network cards by key; `networks` maps a network's id or a portgroup's key to its name."""
+    cards = sorted((d for d in devices if isinstance(d, _device.VirtualEthernetCard)), key=lambda card: int(card.key))
+    addresses: dict[str, list[str]] = {}
+    for seen in guest_nics:
+        if seen.macAddress and seen.ipConfig:
+            pairs = [f"{ip.ipAddress}/{ip.prefixLength}" for ip in seen.ipConfig.ipAddress]
+            addresses.setdefault(seen.macAddress.lower(), []).extend(pairs)
+    return tuple(_as_nic(card, extra, addresses, networks) for card in cards)
+
+
+def passthrough(devices: Sequence[Any]) -> tuple[str, ...]:
+    """Labels of devices that are the host's own: PCI, vGPU, SR-IOV."""
+    kinds = (_device.VirtualPCIPassthrough, _device.VirtualSriovEthernetCard)
+    return tuple(_label(d) for d in devices if isinstance(d, kinds))
+
+
+def has_tpm(devices: Sequence[Any]) -> bool:
+    return any(isinstance(d, _device.VirtualTPM) for d in devices)
+
+
+def _as_disk(device: Any, controller: Any) -> Disk:
+    backing = device.backing
+    kind = next((name for type_, name in _CONTROLLERS if isinstance(controller, type_)), "unknown")
+    capacity = device.capacityInBytes or (device.capacityInKB or 0) * 1024
+    return Disk(
+        key=device.key,
+        label=_label(device),
+        capacity_bytes=capacity,
+        controller=kind,
+        bus=controller.busNumber if controller else 0,
+        unit=device.unitNumber or 0,
+        path=getattr(backing, "fileName", None) or "",
+        mode=getattr(backing, "diskMode", None) or "persistent",
+        backing=_backing(backing),
+        sharing=_sharing(backing, controller),
+        thin=getattr(backing, "thinProvisioned", None),
+        encrypted=bool(getattr(backing, "keyId", None)),
+    )
+
+
+def _backing(backing: Any) -> str:
+    match backing:
+        case _disk.FlatVer2BackingInfo() | _disk.FlatVer1BackingInfo():
+            return "flat"
+        case _disk.SparseVer2BackingInfo() | _disk.SparseVer1BackingInfo() | _disk.SeSparseBackingInfo():
+            return "sparse"
+        case _disk.RawDiskMappingVer1BackingInfo() if backing.compatibilityMode == "virtualMode":
+            return "rdm_virtual"
+        case _disk.RawDiskMappingVer1BackingInfo() | _disk.RawDiskVer2BackingInfo():
+            return "rdm_physical"
+    return "other"
+
+
+def _sharing(backing: Any, controller: Any) -> str:
+    if getattr(backing, "sharing", None) == "sharingMultiWriter":
+        return "multi_writer"
+    if getattr(controller, "sharedBus", None) in ("physicalSharing", "virtualSharing"):
+        return "bus"
+    return "none"
+
+
+def _as_nic(
+    card: Any, extra: Mapping[str, str], addresses: Mapping[str, list[str]], networks: Mapping[str, str]
+) -> Nic:
+    name = type(card).__name__.rpartition(".")[2].removeprefix("Virtual").lower()
+    mac = (card.macAddress or "").lower()
+    return Nic(
+        key=card.key,
+        label=_label(card),
+        mac=mac,
+        network=_network(card.backing, networks),
+        adapter=name if name in _ADAPTERS else "unknown",
+        slot=_slot(card, extra),
+        connected=card.connectable is None or bool(card.connectable.connected or card.connectable.startConnected),
+        addresses=tuple(addresses.get(mac, ())),
+    )
+
+
+def _slot(card: Any, extra: Mapping[str, str]) -> int | None:
+    """VMware's pciSlotNumber: the .vmx's, else the device's own; ethernetN is the card with key 4000 + N."""
+    written = extra.get(f"ethernet{card.key - 4000}.pciSlotNumber", "")
+    if written.isdecimal():
+        return int(written)
+    own = getattr(card.slotInfo, "pciSlotNumber", None)
+    return own if own is not None and own >= 0 else None
+
+
+def _network(backing: Any, networks: Mapping[str, str]) -> str:
+    card = _device.VirtualEthernetCard
+    match backing:
+        case card.DistributedVirtualPortBackingInfo():
+            key = backing.port.portgroupKey or ""
+            return networks.get(key, key)
+        case card.OpaqueNetworkBackingInfo():
+            return networks.get(backing.opaqueNetworkId, backing.opaqueNetworkId)
+        case card.NetworkBackingInfo():
+            moid = backing.network._GetMoId() if backing.network else ""
+            return networks.get(moid) or backing.deviceName or ""
+    return ""
+
+
+def _label(device: Any) -> str:
+    return (device.deviceInfo.label if device.deviceInfo else "") or f"device {device.key}"

@@ -1,0 +1,163 @@
+"""What is there: every VM with all that preflight judges, read in one pass of the property collector."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from pyVmomi import vim
+
+from app.domain.errors import NotFound
+from app.domain.models import VM
+from workers.sources.vsphere import devices
+from workers.sources.vsphere.power import STATES
+from workers.sources.vsphere.session import Session, numbers
+
+MIB = 1 << 20
+
+_VM_PATHS = (
+    "name",
+    "parent",
+    "config.annotation",
+    "config.bootOptions",
+    "config.changeTrackingEnabled",
+    "config.extraConfig",
+    "config.firmware",
+    "config.guestFullName",
+    "config.guestId",
+    "config.hardware",
+    "config.instanceUuid",
+    "config.template",
+    "config.uuid",
+    "guest.hostName",
+    "guest.net",
+    "guest.toolsRunningStatus",
+    "guest.toolsStatus",
+    "runtime.faultToleranceState",
+    "runtime.host",
+    "runtime.powerState",
+    "snapshot",
+)
+_PLACES: dict[type[Any], tuple[str, ...]] = {
+    vim.Folder: ("name", "parent"),
+    vim.Datacenter: ("name", "parent"),
+    vim.ComputeResource: ("name", "parent"),
+    vim.HostSystem: ("name", "parent"),
+    vim.Network: ("name",),
+    vim.dvs.DistributedVirtualPortgroup: ("name", "key"),
+    vim.OpaqueNetwork: ("name", "summary"),
+}
+_NO_FT = (None, "", "notConfigured", "disabled")
+
+
+def unescape(name: str) -> str:
+    """A name as the user typed it: vSphere gives '/', '\\' and '%' as %2f, %5c and %25, and nothing else."""
+    return re.sub(r"%(2f|5c|25)", lambda match: chr(int(match[1], 16)), name, flags=re.IGNORECASE)
+
+
+def read(session: Session, vm_id: str | None = None) -> list[VM]:
+    """All VMs by name, or the one asked for. Raises NotFound when that one is not there."""
+    wanted = None if vm_id is None else session.object(vim.VirtualMachine, vm_id)
+    since_6_5 = ("config.keyId",) if numbers(session.about().apiVersion) >= (6, 5) else ()
+    found = session.survey({vim.VirtualMachine: (*_VM_PATHS, *since_6_5), **_PLACES}, only=wanted)
+    places = {ref._GetMoId(): (ref, values) for ref, values in found if not isinstance(ref, vim.VirtualMachine)}
+    networks = dict(_networks(places))
+    vms = [
+        _as_vm(ref._GetMoId(), values, places, networks) for ref, values in found if isinstance(ref, vim.VirtualMachine)
+    ]
+    if wanted is not None and not vms:
+        raise NotFound(f"{session.endpoint} has no VM {vm_id}", "List the inventory.")
+    return sorted(vms, key=lambda vm: (vm.name, vm.id))
+
+
+def _as_vm(moid: str, values: dict[str, Any], places: dict[str, Any], networks: dict[str, str]) -> VM:
+    hardware = values.get("config.hardware")  # unset while a VM is being made, or is inaccessible
+    all_devices = hardware.device if hardware else []
+    boot = values.get("config.bootOptions")
+    extra = {option.key: str(option.value) for option in values.get("config.extraConfig") or ()}
+    host = values.get("runtime.host")
+    above_host = list(_upwards(host, places))
+    above = list(_upwards(values.get("parent"), places))
+    return VM(
+        id=moid,
+        name=unescape(values.get("name") or moid),
+        uuid=(values.get("config.uuid") or "").lower(),
+        instance_uuid=(values.get("config.instanceUuid") or "").lower(),
+        power_state=STATES[values.get("runtime.powerState") or "poweredOff"],
+        template=bool(values.get("config.template")),
+        firmware="efi" if values.get("config.firmware") == "efi" else "bios",
+        secure_boot=bool(boot and boot.efiSecureBootEnabled),
+        tpm=devices.has_tpm(all_devices),
+        encrypted=bool(values.get("config.keyId")),
+        fault_tolerance=values.get("runtime.faultToleranceState") not in _NO_FT,
+        cpus=hardware.numCPU if hardware else 1,
+        cores_per_socket=(hardware.numCoresPerSocket if hardware else None) or 1,
+        memory_bytes=hardware.memoryMB * MIB if hardware else 0,
+        guest_id=values.get("config.guestId") or "",
+        guest_name=values.get("config.guestFullName") or "",
+        hostname=values.get("guest.hostName") or "",
+        tools=_tools(values),
+        annotation=values.get("config.annotation") or "",
+        snapshots=tuple(_snapshots(values["snapshot"].rootSnapshotList if values.get("snapshot") else [])),
+        change_tracking=bool(values.get("config.changeTrackingEnabled")),
+        passthrough=devices.passthrough(all_devices),
+        disks=devices.disks(all_devices, _boot_keys(boot)),
+        nics=devices.nics(all_devices, extra, values.get("guest.net") or (), networks),
+        host=_place(above_host, vim.HostSystem),
+        cluster=_place(above_host, vim.ClusterComputeResource),
+        datacenter=_place(above or above_host, vim.Datacenter),
+        folder="/".join(reversed(_folders(above))),
+    )
+
+
+def _tools(values: dict[str, Any]) -> Any:
+    if values.get("guest.toolsRunningStatus") == "guestToolsRunning":
+        return "running"
+    return "not_installed" if values.get("guest.toolsStatus") in (None, "toolsNotInstalled") else "not_running"
+
+
+def _boot_keys(boot: Any) -> list[int]:
+    order = boot.bootOrder if boot else []
+    return [entry.deviceKey for entry in order if isinstance(entry, vim.vm.BootOptions.BootableDiskDevice)]
+
+
+def _snapshots(trees: Any) -> Iterator[str]:
+    for tree in trees:
+        yield unescape(tree.name)
+        yield from _snapshots(tree.childSnapshotList)
+
+
+def _networks(places: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names by the object's id, and by the key or id under which a card's backing knows it."""
+    for moid, (ref, values) in places.items():
+        if not isinstance(ref, vim.Network):
+            continue
+        name = unescape(values.get("name") or moid)
+        yield moid, name
+        if values.get("key"):
+            yield values["key"], name
+        if isinstance(values.get("summary"), vim.OpaqueNetwork.Summary):
+            yield values["summary"].opaqueNetworkId, name
+
+
+def _upwards(ref: Any, places: dict[str, Any]) -> Iterator[tuple[Any, str]]:
+    """(object, name) of an object and of all above it; the root folder is in no view and ends the walk."""
+    while ref is not None and ref._GetMoId() in places:
+        found, values = places[ref._GetMoId()]
+        yield found, unescape(values.get("name") or ref._GetMoId())
+        ref = values.get("parent")
+
+
+def _place(above: list[tuple[Any, str]], kind: type[Any]) -> str:
+    return next((name for ref, name in above if isinstance(ref, kind)), "")
+
+
+def _folders(above: list[tuple[Any, str]]) -> list[str]:
+    """The folders from the VM up to its datacenter, without the datacenter's own hidden one ("vm")."""
+    names: list[str] = []
+    for ref, name in above:
+        if isinstance(ref, vim.Datacenter):
+            return names[:-1]
+        names.append(name)
+    return names
