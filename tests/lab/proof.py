@@ -1,0 +1,103 @@
+"""Proof that the guest is what it claims to be: it boots on VMware's devices, and unconverted not on virtio."""
+
+import hashlib
+import json
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.lab.cache import locked
+from tests.lab.guest import REPORT_PREFIX, Guest
+
+BOOT_TIMEOUT = 420  # seconds; without KVM a boot takes one to two minutes
+STOPPED = "ALERT!"  # what an initramfs says when it does not find the root file system
+
+
+@dataclass(frozen=True)
+class Proof:
+    """report: what the guest said of itself on VMware's devices. virtio: the end of its console on virtio-blk."""
+
+    report: dict[str, Any]
+    virtio: str
+    seconds: dict[str, float]
+
+
+def prove(guest: Guest) -> Proof:
+    """Boot the guest twice under QEMU, or give the result of the last time. RuntimeError when it is not as claimed."""
+    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    kept = guest.directory / "proof.json"
+    with locked(guest.directory / "proof.lock"):
+        if kept.exists() and (found := json.loads(kept.read_text())).pop("recipe") == recipe:
+            return Proof(**found)
+        start = time.monotonic()
+        console = watch([*machine(), *disks(guest, "pvscsi"), *vmware_nic(guest)], REPORT_PREFIX)
+        middle = time.monotonic()
+        append = f"root=UUID={guest.root_uuid} ro console=ttyS0 rootdelay=5"
+        kernel, initramfs = guest.boot
+        boot = ["-kernel", str(kernel), "-initrd", str(initramfs), "-append", append]
+        virtio = watch([*machine(), *disks(guest, "virtio"), *boot], STOPPED)
+        if REPORT_PREFIX in virtio:
+            raise RuntimeError("the unconverted guest boots on virtio")
+        seconds = {"vmware": round(middle - start, 1), "virtio": round(time.monotonic() - middle, 1)}
+        proof: dict[str, Any] = {"report": read_report(console), "virtio": virtio[-2000:], "seconds": seconds}
+        part = kept.with_suffix(".part")
+        part.write_text(json.dumps({**proof, "recipe": recipe}, indent=1))
+        part.rename(kept)
+        return Proof(**proof)
+
+
+def read_report(console: str) -> dict[str, Any]:
+    """The self-report in what a guest wrote to its serial port; ValueError when there is none."""
+    for line in console.splitlines():
+        if line.startswith(REPORT_PREFIX):
+            report: dict[str, Any] = json.loads(line.removeprefix(REPORT_PREFIX))
+            return report
+    raise ValueError("no self-report")
+
+
+def machine() -> list[str]:
+    """A PC without devices of its own, whose PCI slots have the numbers that VMware's firmware would give."""
+    slots = "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"
+    computer = ["-nodefaults", "-machine", "q35", "-global", slots, "-accel", "kvm", "-accel", "tcg", "-cpu", "max"]
+    return ["qemu-system-x86_64", *computer, "-smp", "2", "-m", "1024", "-vga", "std", "-display", "none", "-no-reboot"]
+
+
+def disks(guest: Guest, bus: str) -> list[str]:
+    """The guest's disks on a bus; what is written to them is thrown away."""
+    argv = ["-device", "pvscsi,id=scsi0"] if bus == "pvscsi" else []
+    for number, path in enumerate(guest.disks):
+        file = str(path).replace(",", ",,")
+        argv += ["-drive", f"if=none,id=d{number},format=raw,snapshot=on,file={file}"]
+        device = f"scsi-hd,bus=scsi0.0,scsi-id={number}" if bus == "pvscsi" else "virtio-blk-pci"
+        argv += ["-device", f"{device},drive=d{number},bootindex={number + 1}"]
+    return argv
+
+
+def vmware_nic(guest: Guest) -> list[str]:
+    """A VMXNET3 card in the slot that makes its name."""
+    port = f"pcie-root-port,id=port,slot={guest.slot},chassis=2"
+    card = f"vmxnet3,netdev=net,bus=port,mac={guest.mac}"
+    return ["-netdev", "user,id=net,restrict=on", "-device", port, "-device", card]
+
+
+def watch(argv: list[str], text: str) -> str:
+    """Run a machine until its serial port has shown a whole line with the text; everything that it showed."""
+    with tempfile.TemporaryDirectory() as work:
+        serial, errors = Path(work) / "serial", Path(work) / "errors"
+        serial.touch()
+        with errors.open("wb") as log:
+            process = subprocess.Popen([*argv, "-serial", f"file:{serial}"], stdin=subprocess.DEVNULL, stderr=log)
+        try:
+            end = time.monotonic() + BOOT_TIMEOUT
+            while time.monotonic() < end and process.poll() is None:
+                console = serial.read_text(errors="replace")
+                if "\n" in console.partition(text)[2]:
+                    return console
+                time.sleep(0.5)
+            raise RuntimeError(f"{text!r} not seen; {errors.read_text()[-500:]}\n{serial.read_text()[-2000:]}")
+        finally:
+            process.kill()
+            process.wait()
