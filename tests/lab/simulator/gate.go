@@ -43,11 +43,12 @@ var (
 	empty  = regexp.MustCompile(`<returnval xmlns:_XMLSchema-instance="[^"]*" _XMLSchema-instance:type="[^"]*"></returnval>`)
 	unset  = regexp.MustCompile(`<RetrievePropertiesExResponse xmlns="urn:vim25"><returnval><objects><obj type="\w+">[^<]*</obj></objects>` +
 		`</returnval></RetrievePropertiesExResponse>`)
+	noRef   = regexp.MustCompile(`<\w+ type=""></\w+>`)
 	noNotes = regexp.MustCompile(`<annotation(?: [^>]*)?(?:/>|></annotation>)`)
 )
 
-// mend makes a SOAP reply look as vCenter's: array items carry their type (libvirt needs it), unset values and empty
-// enums are absent (pyVmomi needs it).
+// mend makes a SOAP reply look as vCenter's: array items carry their type (libvirt needs it), unset values, empty
+// enums and references to nothing are absent (pyVmomi needs it).
 func mend(b []byte) []byte {
 	seen := map[string]bool{}
 	for _, m := range arrays.FindAllSubmatch(b, -1) {
@@ -57,7 +58,7 @@ func mend(b []byte) []byte {
 			b = bytes.ReplaceAll(b, []byte("<"+t+" type="), []byte("<"+t+` xsi:type="`+t+`" type=`))
 		}
 	}
-	return enums.ReplaceAll(empty.ReplaceAll(b, nil), nil)
+	return noRef.ReplaceAll(enums.ReplaceAll(empty.ReplaceAll(b, nil), nil), nil)
 }
 
 func (g *gate) serveSOAP(w http.ResponseWriter, r *http.Request) {
