@@ -31,7 +31,7 @@ class VerifyResult:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Up to BATCH bytes from `offset` on. For each extent: its digest (None: zeros), and whether the format says zeros."""
+    """Up to BATCH bytes from `offset` on; of each extent its digest (None: zeros) and whether it is a hole."""
 
     offset: int
     length: int
