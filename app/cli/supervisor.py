@@ -36,7 +36,7 @@ class Supervisor(threading.Thread):
         pause, longest = BACKOFF_S
         while not self._stopping.is_set():
             started = time.monotonic()
-            with spawn([sys.executable, "-m", "app", "worker"], env=_environment(), own_stderr=False) as child:
+            with spawn([sys.executable, "-P", "-m", "app", "worker"], env=_environment(), own_stderr=False) as child:
                 while child.alive() and not self._stopping.wait(POLL_S):
                     pass
                 if self._stopping.is_set():
