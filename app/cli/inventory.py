@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
 from app.cli import output
-from app.cli.client import connect
+from app.cli.client import Client, connect
 from app.cli.output import Output, OutputOption
 
 REFRESH_TIMEOUT_S = 600.0
@@ -21,8 +22,7 @@ def inventory(
     """List the VMs of a source, as they were when its inventory was last read; the first time it is read now."""
     client = connect()
     found = client.find("sources", source)
-    if refresh or not found.get("refreshed_at"):
-        client.operate(f"sources/{found['id']}/refresh", REFRESH_TIMEOUT_S)
+    read_once(client, found, again=refresh)
     vms = client.list("inventory/vms", source=found["id"])
     output.show(
         form,
@@ -42,3 +42,9 @@ def inventory(
             for vm in vms
         ),
     )
+
+
+def read_once(client: Client, source: Mapping[str, Any], *, again: bool = False) -> None:
+    """Read a source's inventory where the service has none yet, or `again`."""
+    if again or not source["refreshed_at"]:
+        client.operate(f"sources/{source['id']}/refresh", REFRESH_TIMEOUT_S)

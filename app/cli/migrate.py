@@ -9,6 +9,7 @@ import typer
 from app.cli import output
 from app.cli.client import connect
 from app.cli.exits import CliError, Exit
+from app.cli.inventory import read_once
 from app.cli.output import Output, OutputOption
 from app.cli.targets import NETWORK_HELP, pairs
 from app.cli.watch import watch
@@ -18,7 +19,7 @@ from app.domain.models import OnFailure, Strategy
 def migrate(
     source: Annotated[str, typer.Argument(help="The source's name or id.")],
     vm: Annotated[str, typer.Argument(help="The VM's name or id.")],
-    target: Annotated[str | None, typer.Option(help="The target; may be left out when there is one only.")] = None,
+    target: Annotated[str, typer.Option(help="The target; may be left out when there is one only.")] = "",
     target_name: Annotated[str, typer.Option(help="The name it shall have there.")] = "",
     strategy: Annotated[Strategy, typer.Option(help="disk_only: neither converted nor booted.")] = Strategy.COLD,
     on_failure: Annotated[
@@ -38,10 +39,11 @@ def migrate(
 ) -> None:
     """Move one VM to a libvirt host: the source is shut down, its disks are copied, verified and converted."""
     client = connect()
+    read_once(client, client.find("sources", source))
     body = {
         "source": source,
         "vm": vm,
-        "target": target or _only_target(client.list("targets")),
+        "target": target,
         "options": {
             "strategy": strategy.value,
             "on_failure": on_failure.value,
@@ -61,17 +63,6 @@ def migrate(
         output.show_json(job)
     else:
         output.stdout().print(f"{job['id']}\nfollow it with: vmferry job watch {job['id']}", markup=False)
-
-
-def _only_target(targets: list[dict[str, Any]]) -> str:
-    if len(targets) == 1:
-        return str(targets[0]["id"])
-    raise CliError(
-        Exit.USAGE,
-        "no_target",
-        "no target is registered" if not targets else f"{len(targets)} targets are registered",
-        "Add one: vmferry target add NAME" if not targets else "Choose one with --target.",
-    )
 
 
 def _show_dry_run(answer: dict[str, Any], form: Output) -> None:

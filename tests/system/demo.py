@@ -157,8 +157,8 @@ def keep_picture(console: Path) -> Path:
 
 def wait_for_ctrl_c(at: Stage, domain: str) -> None:
     print(f"\nEverything stays up until Ctrl-C. The guest: virsh -c {at.host.uri} console {domain}")
-    print(f"The service: {at.service.url}/docs, with the token in {at.service.home}/token")
-    print(f"Its commands: VMFERRY_HOME={at.service.home} VMFERRY_URL={at.service.url} .venv/bin/vmferry job list")
+    print(f"The service: VMFERRY_HOME={at.service.home} VMFERRY_URL={at.service.url} .venv/bin/vmferry job list")
+    print(f"Its API: {at.service.url}/openapi.json")
     with suppress(KeyboardInterrupt):
         signal.pause()
 
@@ -179,7 +179,7 @@ def main() -> int:
     shutil.rmtree(FOLDER / "lab")
     if not os.environ.get("KEEP"):
         print("All of it is taken down again. To look around: KEEP=1 make demo")
-        print("For VMs of yours: make run, then open http://127.0.0.1:8080/docs with the token in var/token")
+        print("For VMs of yours: make run, and in another terminal: .venv/bin/vmferry --help")
     print(f"Done in {time.monotonic() - started:.0f} s.")
     return 0 if result.ok else 1
 

@@ -1,0 +1,107 @@
+"""The commands of the README are run, in their order, against the lab: what a newcomer types works as it is written.
+
+What the README calls by an example's name is called by the lab's. A VM of random data stands for the guest, so the
+move is made with --strategy disk_only; `make demo` and tests/system/test_move.py show the real one.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.lab import Lab
+from tests.lab.specs import DiskSpec, VmSpec
+from tests.libvirt_host import LibvirtHost
+from tests.service import ROOT, Service
+
+README = ROOT / "README.md"
+BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NOT_RUN = {"source .venv/bin/activate"}  # the test's PATH has it
+
+
+def lines_of(file: Path) -> list[str]:
+    return [line for block in BLOCK.findall(file.read_text()) for line in block.splitlines() if line]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    vm = VmSpec("deb12", [DiskSpec(size_mib=16, fill_mib=4, seed=1)], on=False)
+    with Lab(tmp_path_factory.mktemp("lab"), [vm]) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[LibvirtHost]:
+    with LibvirtHost() as host:
+        yield host
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, lab: Lab) -> Iterator[Service]:
+    home = tmp_path_factory.mktemp("home")
+    with Service(home, VMFERRY_SOURCE_PASSWORD=lab.password) as service:
+        yield service
+
+
+def test_make_targets_of_the_documents_exist() -> None:
+    known = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for document in (README, ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
+        named = set(re.findall(r"(?:`|^)(?:KEEP=1 )?make ([a-z]+)", document.read_text(), re.MULTILINE))
+        assert named <= known, document
+
+
+def test_links_of_the_documents_lead_somewhere() -> None:
+    for document in (README, ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")):
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
+            assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+
+def test_commands_of_the_readme_work(lab: Lab, host: LibvirtHost, service: Service, tmp_path: Path) -> None:
+    name = f"{host.pool}-readme"  # a domain of ours beside whatever this machine has
+    stands_for = {
+        "vcenter.example.com": f"{lab.host}:{lab.port}",
+        "vmferry@vsphere.local": lab.username,
+        "vcenter-ca.pem": str(lab.ca_file),
+        "--pool default": f"--pool {host.pool}",
+        "VM Network=default": f"VM Network={host.network}",
+        "--target kvm --": f"--target kvm --target-name {name} --strategy disk_only --",
+    }
+    ran = []
+    for line in lines_of(README):
+        if line in NOT_RUN or line.startswith("make "):
+            continue
+        for written, meant in stands_for.items():
+            line = line.replace(written, meant)
+        if "JOB" in line:
+            line = re.sub(r"\bJOB\b", service.json("job", "list")[0]["id"], line)
+        done = subprocess.run(
+            shlex.split(line), cwd=tmp_path, env=service.environment, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        ran.append(shlex.split(line)[1])
+        if line.endswith("--strategy disk_only --wait"):
+            assert name in [domain.name() for domain in host.domains()]
+    assert set(ran) == {"doctor", "source", "target", "inventory", "migrate", "job"}
+    assert name not in [domain.name() for domain in host.domains()]
+
+
+def test_commands_of_the_operations_manual_work(service: Service) -> None:
+    for line in lines_of(ROOT / "docs" / "operations.md"):
+        if not line.startswith("make "):
+            assert line.startswith("vmferry ")
+            service.run(*shlex.split(line)[1:])
+
+
+def test_example_moves_a_vm_with_curl(lab: Lab, host: LibvirtHost, service: Service) -> None:
+    """It asks for a cold move of a VM without an operating system: refused or failed, but understood."""
+    example = ROOT / "examples" / "move-with-curl.sh"
+    environment = {**service.environment, "VMFERRY_URL": service.url, "VMFERRY_TOKEN_FILE": f"{service.home}/token"}
+    done = subprocess.run([example, "vc1", "none", "kvm"], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert '"not_found"' in done.stdout + done.stderr
