@@ -61,7 +61,7 @@ def read_report(console: str) -> dict[str, Any]:
 def machine() -> list[str]:
     """A PC without devices of its own, whose PCI slots have the numbers that VMware's firmware would give."""
     slots = "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"
-    computer = ["-nodefaults", "-machine", "q35", "-global", slots, "-accel", "kvm", "-accel", "tcg", "-cpu", "max"]
+    computer = ["-nodefaults", "-machine", "q35", "-global", slots, "-accel", "tcg", "-cpu", "max"]
     return ["qemu-system-x86_64", *computer, "-smp", "2", "-m", "1024", "-vga", "std", "-display", "none", "-no-reboot"]
 
 
@@ -78,8 +78,8 @@ def disks(guest: Guest, bus: str) -> list[str]:
 
 def vmware_nic(guest: Guest) -> list[str]:
     """A VMXNET3 card in the slot that makes its name."""
-    port = f"pcie-root-port,id=port,slot={guest.slot},chassis=2"
-    card = f"vmxnet3,netdev=net,bus=port,mac={guest.mac}"
+    port = f"pcie-root-port,id=root-port,slot={guest.slot},chassis=2"
+    card = f"vmxnet3,netdev=net,bus=root-port,mac={guest.mac}"
     return ["-netdev", "user,id=net,restrict=on", "-device", port, "-device", card]
 
 

@@ -101,7 +101,8 @@ func (l *Lab) add(ctx context.Context, v VMSpec) (types.ManagedObjectReference, 
 		return none, err
 	}
 	var devices object.VirtualDeviceList
-	vmx := newVMX(v)
+	bios := uuid.New()
+	vmx := newVMX(v, bios)
 	if devices, err = l.addDisks(devices, vmx, dir, v.Disks); err != nil {
 		return none, err
 	}
@@ -117,7 +118,7 @@ func (l *Lab) add(ctx context.Context, v VMSpec) (types.ManagedObjectReference, 
 	}
 	spec := types.VirtualMachineConfigSpec{
 		Name: dir, GuestId: v.GuestID, Firmware: v.Firmware, NumCPUs: v.CPUs, MemoryMB: v.MemoryMiB, Annotation: v.Annotation,
-		Uuid: uuid.NewString(), InstanceUuid: uuid.NewString(), ExtraConfig: extraConfig,
+		Uuid: bios.String(), InstanceUuid: uuid.NewString(), ExtraConfig: extraConfig,
 		Files: &types.VirtualMachineFileInfo{VmPathName: fmt.Sprintf("[%s] %s/%s.vmx", datastoreName, dir, dir)},
 	}
 	if v.ChangeTrack {

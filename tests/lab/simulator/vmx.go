@@ -6,20 +6,25 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/google/uuid"
 )
 
 // vmxFile is a VM's configuration file: libvirt's ESX driver and virt-v2v read it.
 type vmxFile struct{ b bytes.Buffer }
 
-func newVMX(v VMSpec) *vmxFile {
+func newVMX(v VMSpec, bios uuid.UUID) *vmxFile {
 	x := new(vmxFile)
 	guestOS := strings.ReplaceAll(strings.TrimSuffix(v.GuestID, "Guest"), "_64", "-64")
 	for _, kv := range [][2]string{
 		{".encoding", "UTF-8"}, {"config.version", "8"}, {"virtualHW.version", "13"}, {"displayName", v.Name}, {"guestOS", guestOS},
-		{"memSize", fmt.Sprint(v.MemoryMiB)}, {"numvcpus", fmt.Sprint(v.CPUs)}, {"firmware", v.Firmware},
+		{"memSize", fmt.Sprint(v.MemoryMiB)}, {"numvcpus", fmt.Sprint(v.CPUs)}, {"uuid.bios", fmt.Sprintf("% x-% x", bios[:8], bios[8:])},
 		{"scsi0.present", "TRUE"}, {"scsi0.virtualDev", "pvscsi"},
 	} {
 		x.set(kv[0], kv[1])
+	}
+	if v.Firmware == "efi" { // BIOS is the absence of it
+		x.set("firmware", v.Firmware)
 	}
 	return x
 }
