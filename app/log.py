@@ -52,7 +52,7 @@ def configure(level: str = "info") -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for chatty in ("urllib3", "alembic.runtime.migration", "uvicorn.access"):
+    for chatty in ("urllib3", "alembic", "uvicorn.access"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

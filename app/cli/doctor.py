@@ -148,5 +148,9 @@ def _libvirt() -> Check:
             detail=error.message,
             remedy="Install libvirt-daemon-system and start it: systemctl start libvirtd",
         )
-    lines = [line.partition(":")[2].strip() for line in said.text.splitlines() if line.startswith(("Using library", "Running"))]
+    lines = [
+        line.partition(":")[2].strip()
+        for line in said.text.splitlines()
+        if line.startswith(("Using library", "Running"))
+    ]
     return Check(name="libvirt", ok=True, detail=", ".join(lines))

@@ -117,6 +117,8 @@ def show_error(error: CliError) -> None:
     console = stderr()
     console.print(Text.assemble(("error: ", "bold red"), clean(error.cause), (f" [{clean(error.code)}]", "dim")))
     for detail in error.details:
+        if detail.get("detail") == error.cause:
+            continue  # a single fault is told already
         where = detail.get("pointer") or detail.get("what") or ""
         said = ": ".join(clean(part) for part in (where, detail.get("detail") or detail.get("cause")) if part)
         console.print(Text(f"  - {said}"))
