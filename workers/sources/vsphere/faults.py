@@ -48,7 +48,7 @@ def translated(endpoint: Endpoint) -> Iterator[None]:
         raise untrusted(endpoint, error) from error
     except ssl.SSLError as error:
         raise SourceUnavailable(
-            f"no TLS connection to {endpoint}: {error.reason or error}",
+            f"no TLS connection to {endpoint}: {error.strerror or error}",
             "Is this the HTTPS port of a vCenter or ESXi host?",
         ) from error
     except OSError as error:

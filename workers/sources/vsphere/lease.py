@@ -6,7 +6,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -73,7 +73,7 @@ class ExportLease:
         if disk_key not in self._urls:
             raise NotFound(f"the export has no disk {disk_key}", "List the VM's disks again.")
         endpoint, context, target, cookie = self._way_to(self._urls[disk_key])
-        stream = DiskStream(endpoint, context, target, cookie, self._alive)
+        stream = DiskStream(endpoint, context, target, cookie, alive=self._alive, look=self._look)
         with self._lock:
             self._streams.append(stream)
         if self._over:  # it may have ended while we connected
@@ -180,6 +180,12 @@ class ExportLease:
     def _alive(self) -> None:
         if self._over:
             raise LeaseExpired(self._over, "The disks are read again under a new lease.")
+
+    def _look(self) -> None:
+        """Ask the server whether the lease still stands; not to know is no reason to say that it ended."""
+        self._alive()
+        with suppress(SourceUnavailable):
+            self._state()
 
     def _way_to(self, url: Any) -> tuple[Endpoint, ssl.SSLContext, str, str]:
         """(endpoint, context, path, cookie) for a disk: another host is trusted by the certificate that the lease

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import quote
@@ -21,19 +22,29 @@ class DiskStream:
     """A ByteStream. A body with a length or in chunks cannot end early unnoticed; one that ends with its connection
     can, which the VMDK's end-of-stream marker shows to the decoder.
 
-    `alive` raises LeaseExpired once the lease is over; it is asked after every read.
+    `alive` raises LeaseExpired once the lease is known to be over, and is asked after every read; `look` asks the
+    server first, and is for an end that may come of that.
     """
 
     def __init__(
-        self, endpoint: Endpoint, context: ssl.SSLContext, target: str, cookie: str, alive: Callable[[], None]
+        self,
+        endpoint: Endpoint,
+        context: ssl.SSLContext,
+        target: str,
+        cookie: str,
+        *,
+        alive: Callable[[], None],
+        look: Callable[[], None],
     ) -> None:
         """Ask `endpoint` for `target`, a path with its query. `cookie` may be empty: never give it to another host."""
         self._alive = alive
+        self._look = look
         self._endpoint = endpoint
         self._connection = http.client.HTTPSConnection(
             endpoint.host, endpoint.port, timeout=CONNECT_SECONDS, context=context
         )
         self._received = 0
+        self._reading = threading.Lock()  # http.client breaks when it is closed during a read
         try:
             with translated(endpoint):
                 self._connection.connect()
@@ -51,15 +62,18 @@ class DiskStream:
     def readinto(self, buffer: memoryview) -> int:
         """Fill the buffer as far as the body goes; 0 is its end. Raises LeaseExpired or TransferInterrupted."""
         try:
-            count = self._response.readinto(buffer)
-        except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: closed under our feet
-            self._alive()
-            reason = "no byte came in time" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
-            raise self._interrupted(reason) from error
+            with self._reading:
+                count = self._response.readinto(buffer)
+        except (OSError, http.client.HTTPException) as error:
+            self._look()
+            raise self._interrupted(_reason(error)) from error
         self._alive()
         self._received += count
-        if count == 0 and len(buffer) and self._expected is not None and self._received < self._expected:
-            raise self._interrupted(f"the body has {self._expected} bytes")
+        if count == 0 and len(buffer) and self._received != self._expected:
+            if not self._response.chunked:
+                self._look()
+            if self._expected is not None:
+                raise self._interrupted(f"the body has {self._expected} bytes")
         return count
 
     def interrupt(self) -> None:
@@ -68,8 +82,10 @@ class DiskStream:
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
-        self._response.close()
-        self._connection.close()
+        """Let go of the connection; a read under way in another thread has to be interrupted first."""
+        with self._reading:
+            self._response.close()
+            self._connection.close()
 
     def _interrupted(self, reason: str) -> TransferInterrupted:
         return TransferInterrupted(
@@ -85,3 +101,11 @@ class DiskStream:
         if status == http.HTTPStatus.FORBIDDEN:
             raise SourceDenied(f"{self._endpoint} refuses to send the disk (HTTP {status})", "Check VApp.Export.")
         raise SourceUnavailable(f"{self._endpoint} did not send the disk (HTTP {status})", "")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"nothing came for {READ_SECONDS:.0f} s"
+    if isinstance(error, http.client.IncompleteRead):
+        return "the connection was closed in the middle of the body"
+    return f"{type(error).__name__}: {error}"

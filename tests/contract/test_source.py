@@ -1,0 +1,256 @@
+"""What every Source does, in memory and against a vCenter."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, timedelta
+from pathlib import Path
+
+import pytest
+
+from app.domain.errors import (
+    Cancelled,
+    LeaseExpired,
+    NotFound,
+    Parked,
+    ShutdownFailed,
+    SourceChanged,
+    SourceDenied,
+)
+from app.domain.models import PowerState
+from app.ports.source import ByteStream, Source
+from converters.vmdk_stream import StreamReader
+from tests.contract.source_platforms import MIB, LabPlatform, MemoryPlatform, Platform
+from tests.lab.lab import Lab
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with Lab(Path(tmp_path_factory.mktemp("lab"))) as lab:
+        yield lab
+
+
+@pytest.fixture(params=["memory", "vcenter"])
+def platform(request: pytest.FixtureRequest) -> Iterator[Platform]:
+    if request.param == "memory":
+        yield MemoryPlatform()
+        return
+    lab: Lab = request.getfixturevalue("lab")
+    platform = LabPlatform(lab)
+    yield platform
+    lab.clear()
+    platform.source.close()
+
+
+@pytest.fixture
+def source(platform: Platform) -> Source:
+    return platform.source
+
+
+def go_on() -> None:
+    """A cancel check of a job that nobody stops."""
+
+
+def decode(stream: ByteStream, capacity: int) -> bytes:
+    disk = bytearray(capacity)
+    reader = StreamReader(stream, capacity)
+    for grain in reader:
+        data = reader.inflate(grain)
+        disk[grain.offset : grain.offset + len(data)] = data
+    stream.close()
+    return bytes(disk)
+
+
+def test_inventory(platform: Platform, source: Source) -> None:
+    vm_id = platform.add("web 1", on=True, disks=(4, 2))
+    vm = next(vm for vm in source.inventory() if vm.id == vm_id)
+    assert vm == source.vm(vm_id)
+    assert (vm.name, vm.power_state, vm.tools) == ("web 1", PowerState.ON, "running")
+    assert (vm.cpus, vm.memory_bytes) == (2, 1024 * MIB)
+    assert [(disk.key, disk.capacity_bytes, disk.controller, disk.unit) for disk in vm.disks] == [
+        (2000, 4 * MIB, "pvscsi", 0),
+        (2001, 2 * MIB, "pvscsi", 1),
+    ]
+    (nic,) = vm.nics
+    assert (nic.mac, nic.network, nic.adapter, nic.slot) == ("00:50:56:00:00:01", "VM Network", "vmxnet3", 192)
+    assert nic.addresses == ("192.168.50.10/24",)
+
+
+@pytest.mark.parametrize("name", ["../x", "-rf", "$(touch p)", "</name>", "a%2fb\\c", "ü" * 80])
+def test_names_are_as_the_user_typed_them(platform: Platform, source: Source, name: str) -> None:
+    assert source.vm(platform.add(name)).name == name
+
+
+@pytest.mark.parametrize("vm_id", ["vm-99999", "../x", "<x/>", ""])
+def test_an_unknown_vm(source: Source, vm_id: str) -> None:
+    with pytest.raises(NotFound):
+        source.vm(vm_id)
+    with pytest.raises(NotFound):
+        source.power_state(vm_id)
+
+
+def test_check_finds_nothing_wrong(source: Source) -> None:
+    rows = source.check()
+    assert [row for row in rows if not row.ok] == []
+    assert {"reachable", "certificate", "login", "privilege VApp.Export"} <= {row.name for row in rows}
+
+
+@pytest.mark.parametrize(
+    "privilege", ["VApp.Export", "VirtualMachine.Interact.PowerOff", "VirtualMachine.Interact.PowerOn"]
+)
+def test_check_names_a_missing_privilege(platform: Platform, source: Source, privilege: str) -> None:
+    platform.deny(privilege)
+    (row,) = [row for row in source.check() if not row.ok]
+    assert row.name == f"privilege {privilege}"
+    assert privilege in row.remedy
+
+
+def test_a_call_without_its_privilege_names_it(platform: Platform, source: Source) -> None:
+    vm_id = platform.add("denied")
+    platform.deny("VApp.Export")
+    with pytest.raises(SourceDenied, match=r"VApp\.Export"), source.export(vm_id, cancel=go_on):
+        pass
+
+
+def test_identity_and_clock(source: Source) -> None:
+    assert len(source.identity()) == 36
+    now = source.now()
+    assert now.tzinfo is UTC
+    assert source.now() >= now
+
+
+def test_shut_down_through_tools(platform: Platform, source: Source) -> None:
+    vm_id = platform.add("obeys", on=True)
+    source.shut_down(vm_id, force=False, timeout_s=30, cancel=go_on)
+    assert platform.power_state(vm_id) is PowerState.OFF
+    assert source.power_state(vm_id) is PowerState.OFF
+    source.shut_down(vm_id, force=False, timeout_s=30, cancel=go_on)  # again: nothing to do
+
+
+@pytest.mark.parametrize("trouble", [{"tools": False}, {"hangs": True}], ids=["no tools", "hangs"])
+def test_a_hard_power_off_only_when_allowed(platform: Platform, source: Source, trouble: dict[str, bool]) -> None:
+    vm_id = platform.add("stubborn", on=True, **trouble)
+    with pytest.raises(ShutdownFailed) as caught:
+        source.shut_down(vm_id, force=False, timeout_s=0.2, cancel=go_on)
+    assert caught.value.remedy
+    assert platform.power_state(vm_id) is PowerState.ON
+    source.shut_down(vm_id, force=True, timeout_s=0.2, cancel=go_on)
+    assert platform.power_state(vm_id) is PowerState.OFF
+
+
+@pytest.mark.parametrize("stop", [Cancelled("stop"), Parked()], ids=["cancel", "park"])
+def test_the_wait_for_a_shutdown_can_be_stopped(platform: Platform, source: Source, stop: BaseException) -> None:
+    vm_id = platform.add("hangs", on=True, hangs=True)
+    begun = time.monotonic()
+
+    def cancel() -> None:
+        if time.monotonic() - begun > 0.5:
+            raise stop
+
+    with pytest.raises(type(stop)):
+        source.shut_down(vm_id, force=True, timeout_s=60, cancel=cancel)
+    assert time.monotonic() - begun < 5
+    assert platform.power_state(vm_id) is PowerState.ON
+
+
+def test_power_on(platform: Platform, source: Source) -> None:
+    vm_id = platform.add("starts")
+    source.power_on(vm_id)
+    assert platform.power_state(vm_id) is PowerState.ON
+    source.power_on(vm_id)
+
+
+def test_started_since(platform: Platform, source: Source) -> None:
+    vm_id = platform.add("watched", on=True)
+    before = source.now()
+    assert source.started_since(vm_id, before)  # it is on
+    platform.power_off(vm_id)
+    off_since = source.now()
+    assert not source.started_since(vm_id, off_since)
+    platform.power_on(vm_id)
+    platform.power_off(vm_id)
+    assert source.started_since(vm_id, off_since)
+    assert source.started_since(vm_id, off_since.astimezone().astimezone(UTC) - timedelta(seconds=1))
+    assert not source.started_since(vm_id, source.now())
+
+
+def test_annotate(platform: Platform, source: Source) -> None:
+    vm_id = platform.add("noted")
+    for text in ('moved to <kvm> & "more"\nof it, ünïcode', ""):
+        source.annotate(vm_id, text)
+        assert platform.annotation(vm_id) == text
+        assert source.vm(vm_id).annotation == text
+
+
+def test_export_gives_each_disk(platform: Platform, source: Source) -> None:
+    vm_id = platform.add("exported", disks=(4, 2))
+    with source.export(vm_id, cancel=go_on) as export:
+        assert list(export.disk_keys) == [2000, 2001]
+        assert platform.open_leases(vm_id) == 1
+        export.report_percent(50)
+        for disk in source.vm(vm_id).disks:
+            assert decode(export.open(disk.key), disk.capacity_bytes) == platform.raw(vm_id, disk.key)
+        with pytest.raises(NotFound):
+            export.open(2009)
+    assert platform.open_leases(vm_id) == 0
+    source.power_on(vm_id)  # the platform has let go of it
+
+
+def test_a_disk_can_be_read_twice(platform: Platform, source: Source) -> None:
+    vm_id = platform.add("twice")
+    with source.export(vm_id, cancel=go_on) as export:
+        first = decode(export.open(2000), 2 * MIB)
+        assert decode(export.open(2000), 2 * MIB) == first
+
+
+def test_no_export_of_a_running_vm(platform: Platform, source: Source) -> None:
+    vm_id = platform.add("runs", on=True)
+    with pytest.raises(SourceChanged), source.export(vm_id, cancel=go_on):
+        pass
+    assert platform.open_leases(vm_id) == 0
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), Cancelled("stop"), Parked()], ids=["error", "cancel", "park"])
+def test_an_exception_ends_the_lease_and_passes(platform: Platform, source: Source, error: BaseException) -> None:
+    vm_id = platform.add("aborted")
+    with pytest.raises(type(error)) as caught, source.export(vm_id, cancel=go_on) as export:  # noqa: PT012
+        export.open(2000).readinto(memoryview(bytearray(512)))
+        raise error
+    assert caught.value is error
+    assert platform.open_leases(vm_id) == 0
+    source.power_on(vm_id)
+
+
+def test_a_cancel_before_the_lease_is_ready_leaves_none(platform: Platform, source: Source) -> None:
+    vm_id = platform.add("too late")
+
+    def cancel() -> None:
+        raise Cancelled("stop")
+
+    with pytest.raises(Cancelled), source.export(vm_id, cancel=cancel):
+        pass
+    assert platform.open_leases(vm_id) == 0
+
+
+def test_an_expired_lease_shows_at_the_next_read(platform: Platform, source: Source) -> None:
+    vm_id = platform.add("expires", disks=(16,))
+    with pytest.raises(LeaseExpired), source.export(vm_id, cancel=go_on) as export:  # noqa: PT012
+        stream = export.open(2000)
+        platform.expire_leases()
+        buffer = memoryview(bytearray(4096))
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            stream.readinto(buffer)
+            time.sleep(0.001)
+    assert platform.open_leases(vm_id) == 0
+
+
+def test_nothing_can_be_read_after_the_end(platform: Platform, source: Source) -> None:
+    vm_id = platform.add("over")
+    with source.export(vm_id, cancel=go_on) as export:
+        stream = export.open(2000)
+    with pytest.raises(LeaseExpired):
+        stream.readinto(memoryview(bytearray(512)))
+    with pytest.raises(LeaseExpired):
+        export.open(2000)
