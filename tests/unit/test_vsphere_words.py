@@ -16,7 +16,7 @@ from app.domain import errors
 from app.domain.models import SourceSpec, Tls
 from workers.sources import open_source
 from workers.sources.vsphere import inventory
-from workers.sources.vsphere.faults import SessionEnded, from_fault, translated
+from workers.sources.vsphere.faults import Busy, SessionEnded, from_fault, translated
 from workers.sources.vsphere.lease import ExportLease
 from workers.sources.vsphere.session import Session, newest_common
 from workers.sources.vsphere.tls import Endpoint, PinnedContext, context_for
@@ -107,8 +107,8 @@ def no_permission() -> Any:
         (no_permission(), errors.SourceDenied, "VApp.Export on VirtualMachine vm-42"),
         (vmodl.fault.ManagedObjectNotFound(obj=vim.VirtualMachine("vm-42")), errors.NotFound, "VirtualMachine vm-42"),
         (vim.fault.InvalidPowerState(existingState="poweredOn"), errors.SourceChanged, "poweredOn"),
-        (vim.fault.TaskInProgress(), errors.SourceUnavailable, "TaskInProgress"),
-        (vim.fault.InvalidState(), errors.SourceUnavailable, "InvalidState"),
+        (vim.fault.TaskInProgress(), Busy, "TaskInProgress"),
+        (vim.fault.InvalidState(), Busy, "InvalidState"),
         (vmodl.fault.HostNotConnected(), errors.SourceUnavailable, "HostNotConnected"),
         (vim.fault.RestrictedVersion(), errors.SourceDenied, "licence"),
         (vim.fault.FileLocked(msg="in  use"), errors.PermanentError, "FileLocked: in use"),

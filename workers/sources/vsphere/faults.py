@@ -21,9 +21,8 @@ from app.domain.errors import (
 )
 from workers.sources.vsphere.tls import Endpoint, untrusted
 
+_BUSY = (vim.fault.TaskInProgress, vim.fault.InvalidState)
 _UNAVAILABLE = (
-    vim.fault.TaskInProgress,
-    vim.fault.InvalidState,  # an operation under way on that object, for example an export that has not ended yet
     vim.fault.Timedout,
     vim.fault.HostConnectFault,
     vim.fault.ConcurrentAccess,
@@ -35,6 +34,10 @@ _UNAVAILABLE = (
 
 class SessionEnded(SourceUnavailable):
     """The server does not know our session any more: a new login mends it."""
+
+
+class Busy(SourceUnavailable):
+    """Something else is under way on that object, for example an export whose owner died: it will end."""
 
 
 @contextmanager
@@ -90,6 +93,8 @@ def from_fault(fault: Any, endpoint: Endpoint) -> VmferryError:
             return SourceDenied(f"the licence of {endpoint} forbids this call: {says}", "The API needs a paid licence.")
         case vmodl.fault.SecurityError() | vim.fault.HostAccessRestrictedToManagementServer():
             return SourceDenied(f"{endpoint} refused: {says}", "")
+        case _ if isinstance(fault, _BUSY):
+            return Busy(f"{endpoint} refused while something else is under way: {says}", "See the VM's tasks.")
         case _ if isinstance(fault, _UNAVAILABLE):
             return SourceUnavailable(f"{endpoint} cannot do it now: {says}", "")
     return PermanentError(f"{endpoint} refused: {says}", "", code="source_refused")

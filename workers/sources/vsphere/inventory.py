@@ -45,6 +45,8 @@ _PLACES: dict[type[Any], tuple[str, ...]] = {
     vim.ComputeResource: ("name", "parent"),
     vim.HostSystem: ("name", "parent"),
     vim.Network: ("name",),
+}
+_VCENTER_PLACES: dict[type[Any], tuple[str, ...]] = {  # a host on its own does not know these
     vim.dvs.DistributedVirtualPortgroup: ("name", "key"),
     vim.OpaqueNetwork: ("name", "summary"),
 }
@@ -59,8 +61,12 @@ def unescape(name: str) -> str:
 def read(session: Session, vm_id: str | None = None) -> list[VM]:
     """All VMs by name, or the one asked for. Raises NotFound when that one is not there."""
     wanted = None if vm_id is None else session.object(vim.VirtualMachine, vm_id)
-    since_6_5 = ("config.keyId",) if numbers(session.about().apiVersion) >= (6, 5) else ()
-    found = session.survey({vim.VirtualMachine: (*_VM_PATHS, *since_6_5), **_PLACES}, only=wanted)
+    about = session.about()
+    since_6_5 = ("config.keyId",) if numbers(about.apiVersion) >= (6, 5) else ()
+    kinds = {vim.VirtualMachine: (*_VM_PATHS, *since_6_5), **_PLACES}
+    if about.apiType == "VirtualCenter":
+        kinds |= _VCENTER_PLACES
+    found = session.survey(kinds, only=wanted)
     places = {ref._GetMoId(): (ref, values) for ref, values in found if not isinstance(ref, vim.VirtualMachine)}
     networks = dict(_networks(places))
     vms = [

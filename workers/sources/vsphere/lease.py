@@ -17,7 +17,7 @@ from app.domain.errors import LeaseExpired, NotFound, SourceDenied, SourceUnavai
 from app.ports.source import CancelCheck
 from workers.sources.vsphere import devices
 from workers.sources.vsphere.deviceurls import map_urls
-from workers.sources.vsphere.faults import describe, from_fault
+from workers.sources.vsphere.faults import Busy, describe, from_fault
 from workers.sources.vsphere.session import Session
 from workers.sources.vsphere.stream import DiskStream
 from workers.sources.vsphere.tls import Endpoint, pinned, thumbprint
@@ -35,17 +35,29 @@ log = structlog.get_logger(__name__)
 def export(session: Session, vm_id: str, cancel: CancelCheck) -> Iterator[ExportLease]:
     """Open a lease and keep it; complete it at the end, abort it on an exception. The server has let go of the VM then.
 
+    A lease that a killed worker left behind bars a new one until it times out: that is waited for.
     Raises SourceChanged when the VM runs, PermanentError when a disk is not among what the lease offers.
     """
     vm = session.object(vim.VirtualMachine, vm_id)
-    lease = ExportLease(session, session.call_once(vm.ExportVm))
+    lease = session.when_free(lambda: _open(session, vm, cancel), cancel)
     try:
-        lease.start(vm, cancel)
         yield lease
     except BaseException:
         lease.end(lease.handle.HttpNfcLeaseAbort)
         raise
     lease.end(lease.handle.HttpNfcLeaseComplete)
+
+
+def _open(session: Session, vm: Any, cancel: CancelCheck) -> ExportLease:
+    lease = ExportLease(session, session.call_once(vm.ExportVm))
+    try:
+        lease.start(vm, cancel)
+    except BaseException as error:
+        lease.end(lease.handle.HttpNfcLeaseAbort)
+        if isinstance(error.__cause__, Busy):  # some versions say it through the lease instead of refusing the call
+            raise error.__cause__ from error
+        raise
+    return lease
 
 
 class ExportLease:

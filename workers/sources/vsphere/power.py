@@ -50,8 +50,12 @@ def power_on(session: Session, vm_id: str) -> None:
     if state(session, vm_id) is PowerState.ON:
         return
     vm = session.object(vim.VirtualMachine, vm_id)
-    try:
+
+    def start() -> None:
         session.await_task(session.call_once(vm.PowerOnVM_Task))
+
+    try:
+        session.when_free(start, cancel=_go_on)
     except SourceChanged:  # somebody was quicker
         if state(session, vm_id) is not PowerState.ON:
             raise
@@ -81,6 +85,10 @@ def annotate(session: Session, vm_id: str, text: str) -> None:
             "Does another tool write it?",
             code="not_annotated",
         )
+
+
+def _go_on() -> None:
+    """An undo is not cancelled."""
 
 
 def _ask_guest(session: Session, vm_id: str, timeout_s: float, cancel: CancelCheck) -> str:

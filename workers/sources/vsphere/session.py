@@ -8,13 +8,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
+import structlog
 from pyVmomi import SoapStubAdapter, vim, vmodl
 from pyVmomi.VmomiSupport import versionMap
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from app.domain.errors import NotFound, SourceUnavailable
 from app.domain.models import SourceSpec
-from workers.sources.vsphere.faults import SessionEnded, from_fault, translated
+from app.ports.source import CancelCheck
+from workers.sources.vsphere.faults import Busy, SessionEnded, from_fault, translated
 from workers.sources.vsphere.tls import Endpoint, context_for
 
 P = ParamSpec("P")
@@ -23,11 +25,14 @@ T = TypeVar("T")
 SOAP_SECONDS = 60.0  # a page of an inventory takes a busy vCenter some seconds
 IDLE_SECONDS = 20.0  # shorter than any server keeps an idle connection, so that we never send on a dead one
 TASK_SECONDS = 600.0
+BUSY_SECONDS = 360.0  # an export that nobody keeps alive ends after 300
 ATTEMPTS = 3
 _OLDEST = "vim25/5.5"  # every server that we talk to knows it: enough to ask for its own version
 _PAGE = 200
 _query = vmodl.query.PropertyCollector
 _MOID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+
+log = structlog.get_logger(__name__)
 
 
 class Session:
@@ -45,18 +50,11 @@ class Session:
 
     def about(self) -> Any:
         """The server's AboutInfo: product, version, instanceUuid. Needs no login."""
-        with self._lock, translated(self.endpoint):
-            return self._connected().about
+        return self._patiently(self._about)
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call something idempotent, tried up to three times within seconds when the server does not answer."""
-        attempts = Retrying(
-            stop=stop_after_attempt(ATTEMPTS),
-            wait=wait_exponential(0.3, max=2),
-            retry=retry_if_exception_type(SourceUnavailable),
-            reraise=True,
-        )
-        result: T = attempts(self.call_once, function, *args, **kwargs)
+        result: T = self._patiently(self.call_once, function, *args, **kwargs)
         return result
 
     def call_once(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -69,6 +67,21 @@ class Session:
             self.log_in(after=login)
         with translated(self.endpoint):
             return function(*args, **kwargs)
+
+    def when_free(self, work: Callable[[], T], cancel: CancelCheck) -> T:
+        """Do what the server refuses while something else is under way on the object: try until that ended."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        pause = 0.5
+        while True:
+            try:
+                return work()
+            except Busy as error:
+                if time.monotonic() + pause > deadline:
+                    raise
+                log.info("waiting until the VM is free", source=str(self.endpoint), cause=error.message)
+            cancel()
+            time.sleep(pause)
+            pause = min(pause * 1.5, 5.0)
 
     def log_in(self, *, after: int | None) -> int:
         """Make sure of a login newer than `after` (None: of any) and return its number."""
@@ -89,7 +102,7 @@ class Session:
         """A managed object by its id, not looked up. Raises NotFound for what can be no id at all."""
         if not _MOID.fullmatch(moid):  # pyVmomi writes it into the request as it is
             raise NotFound(f"{self.endpoint} has no object {moid!r}", "List the inventory.")
-        self.log_in(after=None)
+        self._patiently(self.log_in, after=None)
         return kind(moid, self._service.propertyCollector._stub)
 
     def properties(self, target: Any, *paths: str) -> dict[str, Any]:
@@ -156,7 +169,7 @@ class Session:
 
     def cookie(self) -> str:
         """The session's cookie, for requests to this very host only."""
-        self.log_in(after=None)
+        self._patiently(self.log_in, after=None)
         return str(self._service.propertyCollector._stub.cookie).split(";")[0]
 
     def close(self) -> None:
@@ -174,6 +187,20 @@ class Session:
             finally:
                 self._ended, self._service = True, None
                 stub.DropConnections()
+
+    def _patiently(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        attempts = Retrying(
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_exponential(0.3, max=2),
+            retry=retry_if_exception_type(SourceUnavailable),
+            reraise=True,
+        )
+        result: T = attempts(function, *args, **kwargs)
+        return result
+
+    def _about(self) -> Any:
+        with self._lock, translated(self.endpoint):
+            return self._connected().about
 
     def _connected(self) -> Any:
         """The ServiceContent over a stub that speaks the newest version both sides know."""
