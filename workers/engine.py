@@ -60,7 +60,7 @@ class DbosEngine:
         )
 
     def recover(self, executor: str) -> list[str]:
-        # Private in DBOS and therefore pinned in pyproject.toml; tests/contract/test_engine.py and the kill tests hold it.
+        # Private in DBOS, which is pinned for it: tests/contract/test_engine.py and the kill tests hold it in place.
         return [handle.get_workflow_id() for handle in DBOS._recover_pending_workflows([executor])]
 
     def stop(self, timeout_s: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from app.domain.models import Artefact, Leftover
@@ -12,25 +13,35 @@ def do(ctx: StepContext) -> str:
     job, move = ctx.job, ctx.move
     ctx.cancel()
     ctx.require_source_off()
+    known = job.artefact("annotation", job.vm_id)
     note = (
-        f"[vmferry] moved to {move.domain_name} ({job.domain_uuid}) on {job.target_name}, "
-        f"{ctx.clock.now():%Y-%m-%d %H:%M} UTC, job {job.id}"
+        known.data["note"]
+        if known
+        else (
+            f"[vmferry] moved to {move.domain_name} ({job.domain_uuid}) on {job.target_name}, "
+            f"{ctx.clock.now():%Y-%m-%d %H:%M} UTC, job {job.id}"
+        )
     )
-    before = job.before.annotation if job.before else ""
-    ctx.store.keep(job.id, Artefact(kind="annotation", name=job.vm_id))
+    ctx.store.keep(job.id, Artefact(kind="annotation", name=job.vm_id, data={"note": note}))
     ctx.fence()
-    ctx.source.annotate(job.vm_id, f"{before}\n{note}" if before else note)
-    ctx.store.keep(job.id, Artefact(kind="annotation", name=job.vm_id, made=True))
+    text = ctx.source.vm(job.vm_id).annotation
+    if note not in text:
+        ctx.source.annotate(job.vm_id, f"{text}\n{note}" if text else note)
+    ctx.store.keep(job.id, Artefact(kind="annotation", name=job.vm_id, made=True, data={"note": note}))
     return "the source stays off and says where it went"
 
 
 def undo(ctx: StepContext) -> None:
-    """Give the source its own note back."""
+    """Take our note off again; what others wrote meanwhile stays."""
     job = ctx.job
-    if job.artefact("annotation", job.vm_id) is None:
+    known = job.artefact("annotation", job.vm_id)
+    if known is None:
         return
     ctx.fence()
-    ctx.source.annotate(job.vm_id, job.before.annotation if job.before else "")
+    note = known.data["note"]
+    text = ctx.source.vm(job.vm_id).annotation
+    if note in text:
+        ctx.source.annotate(job.vm_id, text.replace(f"\n{note}", "").replace(note, ""))
     ctx.store.drop(job.id, "annotation", job.vm_id)
 
 
@@ -38,10 +49,11 @@ def leftovers(ctx: StepContext, cause: str) -> Sequence[Leftover]:
     job = ctx.job
     if job.artefact("annotation", job.vm_id) is None:
         return ()
+    before = job.before.annotation if job.before else ""
     return (
         Leftover(
-            what=f"the note '[vmferry] moved …' on {job.vm_name} of {job.source_name}",
+            what=f"the note '[vmferry] moved to …' on {job.vm_name} of {job.source_name}",
             cause=cause,
-            command=f"govc vm.change -vm {job.vm_id} -annotation …",
+            command=shlex.join(["govc", "vm.change", "-vm", job.vm_id, "-annotation", before]),
         ),
     )
