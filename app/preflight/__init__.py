@@ -1,0 +1,52 @@
+"""The rules that a move must pass before anything is touched: one a file, pure, each with its test."""
+
+from __future__ import annotations
+
+from app.domain.models import Concern, Move, TargetFacts
+from app.preflight import (
+    boot_check,
+    converter,
+    disks,
+    domain_exists,
+    domain_name,
+    encryption,
+    fault_tolerance,
+    firmware,
+    guest_os,
+    networks,
+    passthrough,
+    pool,
+    power_state,
+    shutdown,
+    snapshots,
+    space,
+    template,
+)
+
+RULES = (
+    template.check,
+    power_state.check,
+    shutdown.check,
+    disks.check,
+    encryption.check,
+    fault_tolerance.check,
+    passthrough.check,
+    snapshots.check,
+    domain_name.check,
+    domain_exists.check,
+    pool.check,
+    space.check,
+    networks.check,
+    converter.check,
+    firmware.check,
+    guest_os.check,
+    boot_check.check,
+)
+
+_ORDER = {"blocker": 0, "warning": 1, "info": 2}
+
+
+def run(move: Move, facts: TargetFacts) -> list[Concern]:
+    """Every rule's findings, blockers first."""
+    found = [concern for rule in RULES for concern in rule(move, facts)]
+    return sorted(found, key=lambda concern: _ORDER[concern.severity])

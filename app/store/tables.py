@@ -177,6 +177,7 @@ beats = Table(
     Column("pid", Integer, nullable=False),
     Column("pid_started", BigInteger, nullable=False),
     Column("left", Boolean, nullable=False),
+    Column("at", Moment, nullable=False),  # for people and health checks: takeover counts beats, not clocks
 )
 
 tokens = Table(

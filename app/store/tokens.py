@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable
 
 import sqlalchemy as sa
 
@@ -25,12 +26,11 @@ class Tokens:
         with writing(self._engine) as connection:
             return self._insert(connection, name)
 
-    def create_first(self, name: str) -> str | None:
-        """The text of a token made because there was none; None when there is one, whoever asks first."""
+    def create_first(self, name: str, deliver: Callable[[str], None]) -> None:
+        """A token when there is none; it counts only when `deliver` could hand its text over."""
         with writing(self._engine) as connection:
-            if connection.execute(sa.select(tokens.c.id).limit(1)).first():
-                return None
-            return self._insert(connection, name)[1]
+            if connection.execute(sa.select(tokens.c.id).limit(1)).first() is None:
+                deliver(self._insert(connection, name)[1])
 
     def check(self, text: str) -> Token | None:
         digest = _digest(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,7 +13,7 @@ from app.domain.job import Beat, Job, Operation
 from app.domain.models import VM, Check, TargetFacts
 from app.domain.states import JobState
 from app.store import rows
-from app.store.engine import writing
+from app.store.engine import reading, writing
 from app.store.tables import beats, jobs, operations, sources, targets
 from app.store.tables import vms as inventory
 
@@ -28,13 +29,19 @@ class SqlWorkerStore:
 
     def beat(self, mine: Beat) -> list[Beat]:
         with writing(self._engine) as connection:
-            values = mine.model_dump()
+            values = mine.model_dump() | {"at": rows.now()}
             if not connection.execute(
                 beats.update().where(beats.c.executor == mine.executor).values(**values)
             ).rowcount:
                 connection.execute(beats.insert().values(**values))
             found = connection.execute(sa.select(beats).order_by(beats.c.executor))
-            return [Beat.model_validate(dict(row._mapping)) for row in found]
+            return [Beat.model_validate({name: row._mapping[name] for name in Beat.model_fields}) for row in found]
+
+    def beating(self, within_s: float) -> int:
+        """How many workers beat within the last seconds, by this database's writers' clocks: for health/ready."""
+        query = sa.select(sa.func.count()).where(~beats.c.left, beats.c.at > rows.now() - timedelta(seconds=within_s))
+        with reading(self._engine) as connection:
+            return connection.execute(query).scalar_one()
 
     def forget(self, executor: str) -> None:
         with writing(self._engine) as connection:

@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("pid", sa.Integer(), nullable=False),
         sa.Column("pid_started", sa.BigInteger(), nullable=False),
         sa.Column("left", sa.Boolean(), nullable=False),
+        sa.Column("at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("executor", name=op.f("pk_beats")),
     )
     op.create_table(

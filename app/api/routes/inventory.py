@@ -1,0 +1,27 @@
+"""The VMs of all sources, as they were last seen."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from app.api.deps import Given, Paged
+from app.api.schemas import InventoryVM, Named, PageOf
+from app.domain.registered import ListedVM
+
+router = APIRouter(prefix="/inventory", tags=["inventory"])
+
+Filter = Annotated[str, Query(max_length=500)]
+
+
+@router.get("/vms")
+def list_vms(given: Given, page: Paged, source: Filter = "", name: Filter = "", q: Filter = "") -> PageOf[InventoryVM]:
+    """`source` by id or name, `name` exactly, `q` a part of the name."""
+    found = given.store.inventory.list(page, source=source, name=name, text=q)
+    return PageOf(items=[_shown(item) for item in found.items], next_cursor=found.next)
+
+
+def _shown(item: ListedVM) -> InventoryVM:
+    source = Named(id=item.source_id, name=item.source_name)
+    return InventoryVM(**dict(item.vm), source=source, seen_at=item.seen_at)

@@ -1,0 +1,162 @@
+"""What the API takes and gives, beside the domain's own values."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+
+from app.domain.models import (
+    VM,
+    Artefact,
+    BootEvidence,
+    Concern,
+    Disk,
+    DiskProgress,
+    GuestReport,
+    Leftover,
+    MoveOptions,
+    Progress,
+    StepRecord,
+    Strategy,
+    Tls,
+    Value,
+)
+from app.domain.states import JobState
+
+T = TypeVar("T")
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/]+$")]
+Ref = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+Username = Annotated[str, StringConstraints(max_length=200)]
+Networks = Annotated[dict[Ref, Name], Field(max_length=1000)]
+
+
+class Ours(BaseModel):
+    """A request's body: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewCredential(Ours):
+    name: Name
+    username: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    password: SecretStr = Field(min_length=1, max_length=1000)
+
+
+class NewPassword(Ours):
+    password: SecretStr = Field(min_length=1, max_length=1000)
+
+
+class NewSource(Ours):
+    """With the id or name of a credential, or with a username and a password."""
+
+    name: Name
+    kind: Literal["vcenter", "esxi"] = "vcenter"
+    host: Annotated[str, StringConstraints(min_length=1, max_length=300)]
+    credential: str = ""
+    username: Username = ""
+    password: SecretStr = Field(default=SecretStr(""), max_length=1000)
+    tls: Tls = Tls()
+
+
+class NewTarget(Ours):
+    """`networks`: source network → libvirt network; "*" stands for any."""
+
+    name: Name
+    kind: Literal["libvirt"] = "libvirt"
+    uri: Annotated[str, StringConstraints(min_length=1, max_length=500)] = "qemu:///system"
+    pool: Name = "default"
+    networks: Networks = Field(default_factory=dict)
+    credential: str = ""
+
+
+class NewToken(Ours):
+    name: Name
+
+
+class NewJob(Ours):
+    """`source`, `vm` and `target` by id or name; the target may be left out when there is one only."""
+
+    source: Ref
+    vm: Ref
+    target: Annotated[str, StringConstraints(max_length=500)] = ""
+    options: MoveOptions = MoveOptions()
+
+
+class Rollback(Ours):
+    confirm_data_loss: bool = False
+
+
+class MadeToken(Value):
+    """The only time that the token's text is shown."""
+
+    id: str
+    name: str
+    created_at: datetime
+    token: str
+
+
+class Named(Value):
+    id: str
+    name: str
+
+
+class PageOf(Value, Generic[T]):
+    items: list[T]
+    next_cursor: str | None = None
+
+
+class InventoryVM(VM):
+    source: Named
+    seen_at: datetime
+
+
+class StepOut(StepRecord):
+    seconds: float | None = None
+
+
+class JobOut(Value):
+    id: str
+    run: int
+    purpose: Literal["move", "rollback"]
+    vm: Named
+    source: Named
+    target: Named
+    strategy: Strategy
+    options: MoveOptions
+    state: JobState
+    phase: str
+    stop_requested: bool
+    progress: Progress
+    steps: list[StepOut]
+    disks: tuple[DiskProgress, ...]
+    concerns: tuple[Concern, ...]
+    next_action: str
+    error: dict[str, Any] | None
+    domain_uuid: str
+    guest: GuestReport | None
+    boot: BootEvidence | None
+    artefacts: tuple[Artefact, ...]
+    leftovers: tuple[Leftover, ...]
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    seconds: float | None
+    links: dict[str, str | list[str]]
+
+
+class DryRunOut(Value):
+    """What a job would do; nothing was done."""
+
+    concerns: list[Concern]
+    disks: tuple[Disk, ...]
+    bytes_total: int
+    domain_xml: str
+    steps: tuple[str, ...]
+
+
+class Health(Value):
+    status: Literal["ok", "unavailable"]
+    detail: str = ""

@@ -1,0 +1,24 @@
+"""vSphere exports no encrypted VM, and what a virtual TPM keeps does not travel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from app.domain.models import Concern, Move, TargetFacts
+
+
+def check(move: Move, _facts: TargetFacts) -> Iterable[Concern]:
+    if move.vm.encrypted:
+        yield Concern(
+            code="vm_is_encrypted",
+            severity="blocker",
+            cause=f"{move.vm.name} is encrypted by vSphere, which does not export it like this",
+            remedy="Decrypt it: remove a virtual TPM, then give the VM a storage policy without encryption.",
+        )
+    if move.vm.tpm:
+        yield Concern(
+            code="tpm_is_left_behind",
+            severity="warning",
+            cause=f"{move.vm.name} has a virtual TPM: the keys in it do not move",
+            remedy="Have the BitLocker or LUKS recovery key at hand, or decrypt the disks in the guest first.",
+        )

@@ -1,0 +1,36 @@
+"""The storage pool must be there, running, and made of files on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from app.domain.models import Concern, Move, TargetFacts
+
+FILE_POOLS = ("dir", "fs", "netfs")
+
+
+def check(move: Move, facts: TargetFacts) -> Iterable[Concern]:
+    name = move.target.pool
+    pool = facts.pool(name)
+    if pool is None:
+        known = ", ".join(pool.name for pool in facts.pools) or "none"
+        yield Concern(
+            code="pool_missing",
+            severity="blocker",
+            cause=f"{move.target.name} has no storage pool {name}",
+            remedy=f"Define it (virsh pool-define-as), or register the target with one of its pools: {known}.",
+        )
+    elif pool.type not in FILE_POOLS:
+        yield Concern(
+            code="pool_type_unsupported",
+            severity="blocker",
+            cause=f"the pool {name} is of type {pool.type}: only pools of files take qcow2 volumes",
+            remedy=f"Use a pool of type {', '.join(FILE_POOLS)}.",
+        )
+    elif not pool.active:
+        yield Concern(
+            code="pool_inactive",
+            severity="blocker",
+            cause=f"the pool {name} is not active",
+            remedy="Start it: virsh pool-start.",
+        )

@@ -1,0 +1,164 @@
+"""Jobs as users ask for them: what a request names is resolved here, and what is known to fail is refused at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from app import preflight
+from app.domain.errors import Conflict, InvalidRequest, PreflightFailed
+from app.domain.hardware import hardware_for
+from app.domain.job import Job
+from app.domain.libvirt_xml import domain_xml
+from app.domain.lifecycle import pending_steps
+from app.domain.models import Concern, Disk, Move, MoveOptions, TargetSpec
+from app.domain.registered import ListedVM, RegisteredSource, RegisteredTarget
+from app.domain.states import STEPS, JobState
+from app.store.rows import new_id, now
+from app.store.store import Store
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a job would do. `domain_xml` is empty when a blocker leaves it undefined."""
+
+    concerns: list[Concern]
+    disks: tuple[Disk, ...]
+    bytes_total: int
+    domain_xml: str
+    steps: tuple[str, ...]
+
+
+class Jobs:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def submit(self, source: str, vm: str, target: str, options: MoveOptions) -> Job:
+        """A queued job. `source`, `vm` and `target` are ids or names; no target means the only one.
+
+        Raises PreflightFailed for blockers that the inventory and the target's last check show already; a worker
+        looks again before it touches anything. Raises NotFound, Conflict, InvalidRequest.
+        """
+        from_, listed, to = self._resolve(source, vm, target)
+        job = Job(
+            id=new_id(),
+            vm_id=listed.vm.id,
+            vm_name=listed.vm.name,
+            source_id=from_.id,
+            source_name=from_.name,
+            target_id=to.id,
+            target_name=to.name,
+            options=options,
+            vm=listed.vm,
+            created_at=now(),
+        )
+        job = job.model_copy(update={"steps": pending_steps(job)})
+        if to.facts is not None:
+            concerns = preflight.run(_move(job.id, listed, to, options), to.facts)
+            if any(concern.severity == "blocker" for concern in concerns):
+                raise PreflightFailed(concerns)
+        return self._store.requests.submit(job)
+
+    def dry_run(self, source: str, vm: str, target: str, options: MoveOptions) -> DryRun:
+        """Judged by the stored inventory and the target's last check; nothing is touched. Raises as submit does."""
+        _, listed, to = self._resolve(source, vm, target)
+        if to.facts is None:
+            raise Conflict(
+                f"target {to.name} has not been looked at yet", f"Check it first: POST /v1/targets/{to.id}/check."
+            )
+        move = _move("dry-run", listed, to, options)
+        return DryRun(
+            concerns=preflight.run(move, to.facts),
+            disks=listed.vm.disks,
+            bytes_total=listed.vm.disk_bytes,
+            domain_xml=_planned_xml(move, to),
+            steps=STEPS[options.strategy],
+        )
+
+    def cancel(self, job_id: str) -> Job:
+        return self._store.requests.cancel(job_id)
+
+    def retry(self, job_id: str) -> Job:
+        return self._store.requests.retry(job_id)
+
+    def roll_back(self, job_id: str, *, confirm_data_loss: bool) -> Job:
+        """Raises Conflict for a job that succeeded, unless the loss of what was written since is confirmed."""
+        job = self._store.jobs.job(job_id)
+        if job.state is JobState.SUCCEEDED and not confirm_data_loss:
+            raise Conflict(
+                f"{job.vm_name} has been moved: a rollback removes it from {job.target_name} with its disks, and "
+                f"everything written there since {job.ended_at:%Y-%m-%d %H:%M} UTC is lost",
+                'Repeat it with {"confirm_data_loss": true} if that is what you want.',
+                code="confirmation_needed",
+            )
+        return self._store.requests.roll_back(job_id)
+
+    def _resolve(self, source: str, vm: str, target: str) -> tuple[RegisteredSource, ListedVM, RegisteredTarget]:
+        from_ = self._store.sources.get(source)
+        to = self._store.targets.get(target) if target else self._store.targets.only()
+        return from_, self._store.inventory.find(from_.id, vm), to
+
+
+def _move(job_id: str, listed: ListedVM, to: RegisteredTarget, options: MoveOptions) -> Move:
+    target = TargetSpec(id=to.id, name=to.name, kind=to.kind, uri=to.uri, pool=to.pool, networks=to.networks)
+    return Move(job_id=job_id, vm=listed.vm, target=target, options=options)
+
+
+def _planned_xml(move: Move, to: RegisteredTarget) -> str:
+    pool = to.facts.pool(to.pool) if to.facts else None
+    if pool is None or to.facts is None:
+        return ""
+    paths = [f"{pool.path}/{move.volume_name(index)}" for index in range(len(move.vm.disks))]
+    try:
+        hardware = hardware_for(
+            move, disk_paths=paths, domain_uuid=move.vm.uuid, accelerator=to.facts.accelerator, serial_log=""
+        )
+        return domain_xml(hardware)
+    except InvalidRequest:  # a name or a network that the concerns tell about
+        return ""
+
+
+def next_action(job: Job) -> str:
+    """One sentence for whoever looks at the job: what will happen, or what to do."""
+    match job.state:
+        case JobState.QUEUED:
+            return "Waits for a worker with a free slot."
+        case JobState.RUNNING if job.stop_requested:
+            return "Stopping; then what was done is undone."
+        case JobState.RUNNING:
+            return "Nothing to do: a worker is on it."
+        case JobState.SUCCEEDED:
+            running = "runs" if job.boot else "is there"
+            return f"{job.vm_name} {running} on {job.target_name}; delete the source when you no longer need it."
+        case JobState.FAILED if job.options.on_failure == "hold":
+            return "Solve the cause, then retry to go on from the copied disks, or roll back to start the source again."
+        case JobState.FAILED:
+            return "All was undone: solve the cause and retry."
+        case JobState.CANCELLED:
+            return "All was undone: submit it again when you like."
+        case JobState.ROLLING_BACK:
+            return "Nothing to do: what was done is being undone."
+        case JobState.ROLLED_BACK:
+            return "All was undone: submit it again when you like."
+        case JobState.ROLLBACK_FAILED:
+            return "Run the command of each leftover, then roll back again."
+
+
+def actions(job: Job) -> tuple[str, ...]:
+    """The verbs that this job takes now."""
+    match job.state:
+        case JobState.QUEUED:
+            return ("cancel",)
+        case JobState.RUNNING:
+            return () if job.stop_requested else ("cancel",)
+        case JobState.FAILED:
+            return ("retry", "rollback")
+        case JobState.SUCCEEDED | JobState.CANCELLED | JobState.ROLLBACK_FAILED:
+            return ("rollback",)
+        case _:
+            return ()
+
+
+def seconds(started: datetime | None, ended: datetime | None) -> float | None:
+    """How long something took; None while it is under way or has not begun."""
+    return None if started is None or ended is None else round((ended - started).total_seconds(), 3)
