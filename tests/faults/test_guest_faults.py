@@ -1,0 +1,163 @@
+"""Faults in the steps that need a real guest: convert and boot_check. They share one conversion and its boot."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.faults.world import World
+from tests.lab import DiskSpec, Guest, Lab, VmSpec, build_guest
+from tests.libvirt_host import LibvirtHost
+from tests.service import Service
+from tests.system.demo import REPORT_TIMEOUT_S, serial_log, wait_for_report
+
+BOOT_S = 900
+# A virt-v2v-in-place of our own making: does nothing and says that all is well, or fails as the real one does.
+FAKES = {
+    "nothing": "exit 0",
+    "fails": "echo 'virt-v2v-in-place: error: inspection could not detect the source guest' >&2; exit 1",
+}
+
+
+@dataclass
+class Converted:
+    """A guest that was moved, with the disks that it has on the target."""
+
+    disks: list[Path]
+
+
+@pytest.fixture(scope="module")
+def guest() -> Guest:
+    return build_guest()
+
+
+@pytest.fixture(scope="module")
+def real_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("guest-faults")
+    with Lab(folder / "lab") as lab, LibvirtHost() as host, Service(folder / "home") as service:
+        world = World(lab, host, service)
+        world.register()
+        yield world
+        world.clean()
+
+
+def world_with_fake(world: World, folder: Path, script: str) -> Iterator[World]:
+    """The same lab and host, and a service whose virt-v2v-in-place is a script."""
+    tools = folder / "bin"
+    tools.mkdir()
+    fake = tools / "virt-v2v-in-place"
+    version = '[ "$1" = --version ] && { echo "virt-v2v-in-place 2.2.0"; exit 0; }'
+    fake.write_text(f"#!/bin/sh\n{version}\n{script}\n")
+    fake.chmod(0o755)
+    with Service(folder / "home", PATH=f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}") as service:
+        faked = World(world.lab, world.host, service)
+        faked.register()
+        yield faked
+
+
+@pytest.fixture(scope="module")
+def converted(real_world: World, guest: Guest, tmp_path_factory: pytest.TempPathFactory) -> Converted:
+    """One real move, whose worker is killed in convert and again in boot_check; what its guest then says of itself."""
+    world = real_world
+    vm_id = world.lab.add(guest.vm("vmferry-killed"))
+    world.refresh()
+    job_id = world.submit(vm_id, strategy="cold", boot_timeout_s=BOOT_S)["id"]
+    world.until_phase(job_id, "convert", 300)
+    time.sleep(20)
+    world.kill_worker()
+    world.until_phase(job_id, "boot_check", 900)
+    time.sleep(5)
+    world.kill_worker()
+    job = world.finish(job_id, BOOT_S + 60)
+    assert job["state"] == "succeeded", job["error"]
+    attempts = world.attempts(job_id)
+    assert attempts.pop("convert") == 2
+    assert attempts.pop("boot_check") == 2
+    assert set(attempts.values()) == {1}
+    vm = world.lab.vm(vm_id)
+    assert vm["power_state"] == "poweredOff"
+    assert vm["annotation"].count(job_id) == 1
+    assert world.volumes(job_id) == [f"vmferry-{job_id}-0.qcow2", f"vmferry-{job_id}-1.qcow2"]
+    assert world.lab.calls()["ShutdownGuest"] == 1
+
+    report = wait_for_report(serial_log(world.host, "vmferry-killed"), REPORT_TIMEOUT_S)
+    assert report["checksums"] == guest.markers
+    assert f"{guest.address}/{guest.prefix}" in report["addresses"][guest.nic]
+    domain = world.domain(vm["uuid"])
+    domain.destroy()
+    folder = tmp_path_factory.mktemp("converted")
+    disks = []
+    for index in range(2):
+        disks.append(folder / f"{index}.qcow2")
+        shutil.copyfile(world.host.pool_path / f"vmferry-{job_id}-{index}.qcow2", disks[-1])
+    domain.undefine()
+    return Converted(disks)
+
+
+def test_after_kill_9_in_convert_and_in_boot_check_the_guest_comes_up(converted: Converted) -> None:
+    for disk in converted.disks:
+        checked = subprocess.run(["qemu-img", "check", "-f", "qcow2", str(disk)], capture_output=True, check=False)
+        assert checked.returncode == 0, checked.stderr
+
+
+def test_a_cancel_while_converting(real_world: World, guest: Guest) -> None:
+    world = real_world
+    vm_id = world.lab.add(guest.vm("vmferry-cancelled"))
+    world.refresh()
+    before = world.look(vm_id)
+    job_id = world.submit(vm_id, strategy="cold")["id"]
+    world.until_phase(job_id, "convert", 300)
+    time.sleep(5)
+    world.api("POST", f"jobs/{job_id}/cancel")
+    assert world.finish(job_id)["state"] == "cancelled"
+    world.assert_untouched(vm_id, before, job_id)
+    left = subprocess.run(["pgrep", "-af", job_id], capture_output=True, text=True, check=False).stdout
+    assert left == "", left
+
+
+def test_a_converter_that_fails(real_world: World, tmp_path: Path) -> None:
+    for world in world_with_fake(real_world, tmp_path, FAKES["fails"]):
+        vm_id = world.add_vm()
+        before = world.look(vm_id)
+        job = world.finish(world.submit(vm_id, strategy="cold")["id"])
+        assert job["state"] == "failed"
+        assert job["error"]["code"] in ("unsupported_guest", "conversion_failed")
+        assert "could not detect" in job["error"]["message"] + job["error"].get("stderr_tail", "")
+        assert job["error"]["hint"]
+        assert world.attempts(job["id"])["convert"] == 1
+        world.assert_untouched(vm_id, before, job["id"])
+
+
+def test_a_converter_that_does_nothing_and_a_cancel_while_booting(
+    real_world: World, guest: Guest, converted: Converted, tmp_path: Path
+) -> None:
+    for world in world_with_fake(real_world, tmp_path, FAKES["nothing"]):
+        vm_id = world.lab.add(guest.vm("vmferry-unconverted"))
+        world.refresh()
+        before = world.look(vm_id)
+        job = world.finish(world.submit(vm_id, strategy="cold")["id"], 600)
+        assert job["state"] == "failed"
+        assert job["error"]["code"] == "conversion_failed", job["error"]
+        assert "virtio" in job["error"]["message"]
+        world.assert_untouched(vm_id, before, job["id"])
+
+        # A guest that has been converted once needs nothing more: it gets as far as its boot.
+        disks = [DiskSpec(disk, format="qcow2") for disk in converted.disks]
+        vm_id = world.lab.add(VmSpec("vmferry-booting", disks, guest.vm().nics, hostname=guest.hostname))
+        world.refresh()
+        before = world.look(vm_id)
+        job_id = world.submit(vm_id, strategy="cold")["id"]
+        world.until_phase(job_id, "boot_check", 600)
+        time.sleep(2)
+        world.api("POST", f"jobs/{job_id}/cancel")
+        job = world.finish(job_id)
+        assert job["state"] == "cancelled", job
+        world.assert_untouched(vm_id, before, job_id)
