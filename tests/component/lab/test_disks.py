@@ -218,5 +218,8 @@ def test_folder(lab: Lab, api: Any) -> None:
         full = session.get(url, headers={"Range": "bytes=512-1023"}, timeout=30)
         assert (full.status_code, full.content) == (200, disk)
         assert "Accept-Ranges" not in full.headers
+        lab.http_fault("/folder/", cut_percent=50)
+        with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+            session.get(url, timeout=30)
         vmx = session.get(url.replace("-flat.vmdk", ".vmx"), timeout=30)
         assert 'displayName = "folder"' in vmx.text

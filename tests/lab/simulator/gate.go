@@ -6,7 +6,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -152,7 +154,11 @@ func (g *gate) serveFolder(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Device or resource busy", http.StatusInternalServerError)
 		return
 	}
-	out := g.lab.faults.disturb(w, r.URL.Path, 0)
+	var size int64 // of a directory or nothing: 0
+	if st, err := os.Stat(filepath.Join(g.lab.datastore(), strings.TrimPrefix(r.URL.Path, "/folder/"))); err == nil {
+		size = st.Size()
+	}
+	out := g.lab.faults.disturb(w, r.URL.Path, size)
 	if out == nil {
 		return
 	}
