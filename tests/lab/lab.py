@@ -156,7 +156,7 @@ class Lab:
     def fault(
         self,
         method: str,
-        fault: str,
+        fault: str = "",
         *,
         count: int = 1,
         skip: int = 0,
@@ -166,6 +166,7 @@ class Lab:
     ) -> None:
         """Let a vSphere call fail with a fault's type name; count=0: until clear(). task: the task it starts fails.
 
+        Without a fault the call is only late by delay_ms.
         Tasks can fail of PowerOnVM_Task, PowerOffVM_Task, ReconfigVM_Task, CreateSnapshot_Task, RemoveSnapshot_Task.
         """
         rule = {"Method": method, "Fault": fault, "Count": count, "Skip": skip, "Task": task}

@@ -4,6 +4,7 @@ import hashlib
 import os
 import ssl
 import subprocess
+import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,10 @@ def test_call_and_task_faults(lab: Lab, api: Any) -> None:
         vm.ExportVm()
     lease_of(vm).HttpNfcLeaseAbort()
     assert lab.calls()["ExportVm"] == 2
+    lab.fault("CurrentTime", delay_ms=600)
+    start = time.monotonic()
+    api.CurrentTime()
+    assert time.monotonic() - start >= 0.6
     with pytest.raises(RuntimeError, match="NoSuchFault"):
         lab.fault("ExportVm", "NoSuchFault")
 

@@ -10,7 +10,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// callFault makes a call fail, or only its task.
+// callFault makes a call fail, or only its task; without a fault it is only late.
 type callFault struct {
 	Method, Fault, Message string
 	Count, Skip, DelayMs   int
@@ -40,7 +40,7 @@ func (l *Lab) controlHandler() http.Handler {
 	})
 	handle(mux, "/fault", func(_ *http.Request, f callFault) (any, error) { return nil, l.addFault(f) })
 	handle(mux, "/http-fault", func(_ *http.Request, f httpFault) (any, error) {
-		l.faults.add(nil, &f)
+		l.faults.addHTTP(&f)
 		return nil, nil
 	})
 	handle(mux, "/settings", func(_ *http.Request, change json.RawMessage) (any, error) {
@@ -104,11 +104,15 @@ func handle[T any](mux *http.ServeMux, path string, call func(*http.Request, T) 
 }
 
 func (l *Lab) addFault(f callFault) error {
+	if f.Fault == "" {
+		l.faults.addDelay(&callDelay{Method: f.Method, DelayMs: f.DelayMs, Count: f.Count, Skip: f.Skip})
+		return nil
+	}
 	if _, known := types.TypeFunc()(f.Fault); !known {
 		return errors.New("unknown fault " + f.Fault)
 	}
 	if f.Task {
-		l.faults.add(&taskFault{Method: f.Method, Fault: f.Fault, Count: f.Count, Skip: f.Skip}, nil)
+		l.faults.addTask(&taskFault{Method: f.Method, Fault: f.Fault, Count: f.Count, Skip: f.Skip})
 		return nil
 	}
 	l.model.Service.AddFaultRule(&simulator.FaultInjectionRule{

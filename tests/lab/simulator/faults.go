@@ -33,27 +33,35 @@ type httpFault struct {
 	Skip       int     // replies let through before
 }
 
-type faults struct {
-	mu    sync.Mutex
-	tasks []*taskFault
-	http  []*httpFault
+// callDelay lets a call wait before it is answered.
+type callDelay struct {
+	Method               string
+	DelayMs, Count, Skip int // Count 0: until cleared
 }
 
-func (f *faults) add(t *taskFault, h *httpFault) {
+type faults struct {
+	mu     sync.Mutex
+	tasks  []*taskFault
+	delays []*callDelay
+	http   []*httpFault
+}
+
+func (f *faults) addTask(t *taskFault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if t != nil {
-		f.tasks = append(f.tasks, t)
-	}
-	if h != nil {
-		f.http = append(f.http, h)
-	}
+	f.tasks = append(f.tasks, t)
 }
+func (f *faults) addDelay(d *callDelay) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.delays = append(f.delays, d)
+}
+func (f *faults) addHTTP(h *httpFault) { f.mu.Lock(); defer f.mu.Unlock(); f.http = append(f.http, h) }
 
 func (f *faults) clear() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.tasks, f.http = nil, nil
+	f.tasks, f.delays, f.http = nil, nil, nil
 }
 
 // task says whether the next task of a method fails. A rule that is skipped counts down here.
@@ -70,6 +78,30 @@ func (f *faults) task(method string) bool {
 		}
 	}
 	return false
+}
+
+// wait holds a call up where a rule says so.
+func (f *faults) wait(method string) {
+	f.mu.Lock()
+	var pause time.Duration
+	for i, d := range f.delays {
+		if d.Method != method {
+			continue
+		}
+		if d.Skip > 0 {
+			d.Skip--
+			continue
+		}
+		pause = time.Duration(d.DelayMs) * time.Millisecond
+		if d.Count == 1 {
+			f.delays = slices.Delete(f.delays, i, i+1)
+		} else if d.Count > 1 {
+			d.Count--
+		}
+		break
+	}
+	f.mu.Unlock()
+	time.Sleep(pause)
 }
 
 func (f *faults) takeTask(method string) types.BaseMethodFault {

@@ -134,6 +134,7 @@ func (l *Lab) Handle(ctx *simulator.Context, m *simulator.Method) (mo.Reference,
 		l.mu.Lock()
 		l.calls[m.Name]++
 		l.mu.Unlock()
+		l.faults.wait(m.Name)
 	}
 	if fault := l.refuseUnprivileged(ctx, m); fault != nil {
 		return nil, fault
