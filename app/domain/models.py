@@ -273,6 +273,7 @@ class Hardware(Value):
     machine: str = "q35"
     firmware: Literal["bios", "efi"] = "bios"
     secure_boot: bool = False
+    clock: Literal["utc", "localtime"] = "utc"  # what the real-time clock counts in
     cpus: int
     sockets: int
     cores: int

@@ -1,0 +1,27 @@
+"""Which tools that a move needs are here, and their versions."""
+
+from __future__ import annotations
+
+import re
+
+from app.domain.errors import ToolFailed, ToolTimedOut
+from app.process import run
+
+TOOLS = ("qemu-img", "qemu-nbd", "virt-v2v-in-place")
+ANSWER_SECONDS = 30.0
+
+
+def versions() -> dict[str, str]:
+    """Tool → version; one that is missing, or does not say its version, is left out."""
+    found = ((tool, version(tool)) for tool in TOOLS)
+    return {tool: number for tool, number in found if number}
+
+
+def version(tool: str) -> str:
+    """ "7.2.22", or empty when the tool is missing or broken."""
+    try:
+        answer = run([tool, "--version"], timeout=ANSWER_SECONDS)
+    except (ToolFailed, ToolTimedOut):
+        return ""
+    found = re.search(r"\d+\.\d+(\.\d+)*", answer.text)
+    return found[0] if found else ""

@@ -1,0 +1,122 @@
+"""The pool's volumes: made and removed through libvirt, listed as the pool's folder has them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+import libvirt
+from defusedxml.ElementTree import fromstring
+
+from app.domain.errors import InvalidRequest, TargetDenied
+from app.domain.models import Pool
+from workers.targets.libvirt.connection import Connection
+
+T = TypeVar("T")
+
+FOLDER_POOLS = ("dir", "fs", "netfs")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,200}")
+
+
+def check_name(name: str) -> str:
+    """A name that is one plain file name for every tool. Raises InvalidRequest."""
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(f"{name!r} is not a plain name of letters, digits, dot, hyphen and underscore")
+    return name
+
+
+def describe(pool: Any) -> Pool:
+    """A libvirt pool as ours; one that is not active has no sizes."""
+    root = fromstring(pool.XMLDesc())
+    _, capacity, _, free = pool.info()
+    return Pool(
+        name=pool.name(),
+        type=root.get("type", ""),
+        path=root.findtext("target/path", ""),
+        active=bool(pool.isActive()),
+        capacity_bytes=capacity,
+        free_bytes=free,
+    )
+
+
+class Volumes:
+    """The volumes of one pool, by name."""
+
+    def __init__(self, connection: Connection, pool: str) -> None:
+        self._connection = connection
+        self._pool = pool
+
+    def create(self, name: str, capacity_bytes: int) -> Path:
+        check_name(name)
+
+        def make(pool: Any) -> Path:
+            _remove(pool, name)
+            return Path(pool.createXML(_volume_xml(name, capacity_bytes), 0).path())
+
+        return self._with_pool(make)
+
+    def path(self, name: str) -> Path | None:
+        path = self._folder() / check_name(name)
+        return path if path.exists() else None
+
+    def names(self, prefix: str) -> list[str]:
+        try:
+            return sorted(entry.name for entry in os.scandir(self._folder()) if entry.name.startswith(prefix))
+        except PermissionError as error:
+            raise TargetDenied(
+                f"the folder of pool {self._pool} cannot be read: {error}",
+                "The worker writes disks as files: let its user read and write that folder.",
+            ) from error
+
+    def delete(self, name: str) -> None:
+        check_name(name)
+        self._with_pool(lambda pool: _remove(pool, name))
+
+    def _folder(self) -> Path:
+        return self._with_pool(lambda pool: Path(describe(pool).path))
+
+    def _with_pool(self, action: Callable[[Any], T]) -> T:
+        def act(connection: Any) -> T:
+            pool = connection.storagePoolLookupByName(self._pool)
+            facts = describe(pool)
+            if facts.type not in FOLDER_POOLS:
+                raise TargetDenied(
+                    f"pool {self._pool} is of type {facts.type}; disks are written as files",
+                    f"Use a pool of type {', '.join(FOLDER_POOLS)}.",
+                )
+            if not facts.active:
+                raise TargetDenied(f"pool {self._pool} is not active", f"virsh pool-start {self._pool}")
+            return action(pool)
+
+        return self._connection.call(act)
+
+
+def _remove(pool: Any, name: str) -> None:
+    pool.refresh(0)  # files come without libvirt: an overlay, what a killed worker left
+    try:
+        volume = pool.storageVolLookupByName(name)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
+            raise
+        return
+    volume.delete(0)
+
+
+def _volume_xml(name: str, capacity_bytes: int) -> str:
+    """An empty qcow2 that the worker's user may write; libvirt gives it to QEMU's user when the domain starts."""
+    volume = Element("volume")
+    SubElement(volume, "name").text = name
+    SubElement(volume, "capacity", unit="bytes").text = str(capacity_bytes)
+    SubElement(volume, "allocation", unit="bytes").text = "0"
+    target = SubElement(volume, "target")
+    SubElement(target, "format", type="qcow2")
+    SubElement(target, "compat").text = "1.1"
+    permissions = SubElement(target, "permissions")
+    SubElement(permissions, "mode").text = "0600"
+    SubElement(permissions, "owner").text = str(os.geteuid())
+    SubElement(permissions, "group").text = str(os.getegid())
+    return tostring(volume, encoding="unicode")

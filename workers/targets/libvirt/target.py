@@ -1,0 +1,149 @@
+"""A libvirt host as a target: its pool, its networks and its domains."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from app.domain.errors import VmferryError
+from app.domain.models import Check, Domain, Hardware, TargetFacts, TargetSpec
+from converters.accelerator import resolve
+from converters.tools import versions
+from workers.targets.libvirt import domains, pools
+from workers.targets.libvirt.connection import Connection
+
+SYSTEM_LOGS = Path("/var/log/libvirt/qemu")  # where virtlogd may write, also under SELinux
+
+
+class LibvirtTarget:
+    """app/ports/target.py over libvirt-python. It connects when first used."""
+
+    def __init__(self, spec: TargetSpec, accelerator: Literal["auto", "kvm", "tcg"] = "auto") -> None:
+        self._spec = spec
+        self._accelerator = accelerator
+        self._connection = Connection(spec.uri, spec.username, spec.password)
+        self._volumes = pools.Volumes(self._connection, spec.pool)
+        self._domains = domains.Domains(self._connection)
+
+    def facts(self) -> TargetFacts:
+        return TargetFacts(
+            accelerator=resolve(self._accelerator), tools=versions(), **self._connection.call(_inventory)
+        )
+
+    def check(self) -> list[Check]:
+        """Reachable, then KVM, the tools, the pool and each mapped network."""
+        try:
+            facts = self.facts()
+        except VmferryError as error:
+            return [Check(name="reachable", ok=False, detail=error.message, remedy=error.remedy)]
+        return [
+            Check(name="reachable", ok=True, detail=f"{self._spec.uri}: {facts.hypervisor}"),
+            _check_accelerator(facts),
+            *(Check(name=name, ok=True, detail=version) for name, version in facts.tools.items()),
+            _check_pool(facts, self._spec.pool),
+            *_check_networks(facts, self._spec.networks),
+        ]
+
+    def create_volume(self, name: str, capacity_bytes: int) -> Path:
+        return self._volumes.create(name, capacity_bytes)
+
+    def volume_path(self, name: str) -> Path | None:
+        return self._volumes.path(name)
+
+    def volumes(self, prefix: str) -> list[str]:
+        return self._volumes.names(prefix)
+
+    def delete_volume(self, name: str) -> None:
+        self._volumes.delete(name)
+
+    def serial_log(self, name: str) -> Path:
+        folder = SYSTEM_LOGS
+        if urlsplit(self._spec.uri).path == "/session":
+            folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "libvirt/qemu/log"
+        return folder / f"{pools.check_name(name)}-serial.log"  # libvirt's own log of a domain is NAME.log
+
+    def find_domain(self, *, uuid: str = "", name: str = "") -> Domain | None:
+        return self._domains.find(uuid=uuid, name=name)
+
+    def define(self, hardware: Hardware) -> Domain:
+        return self._domains.define(hardware)
+
+    def undefine(self, uuid: str) -> None:
+        self._domains.undefine(uuid)
+
+    def start(self, uuid: str) -> None:
+        self._domains.start(uuid)
+
+    def shut_down(self, uuid: str, timeout_s: float) -> bool:
+        return self._domains.shut_down(uuid, timeout_s)
+
+    def stop(self, uuid: str) -> None:
+        self._domains.stop(uuid)
+
+    def agent_answers(self, uuid: str) -> bool:
+        return self._domains.agent_answers(uuid)
+
+    def addresses(self, uuid: str) -> dict[str, list[str]]:
+        return self._domains.addresses(uuid)
+
+    def screenshot(self, uuid: str) -> bytes:
+        return self._domains.screenshot(uuid)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _inventory(connection: Any) -> dict[str, Any]:
+    """The fields of TargetFacts that libvirt knows."""
+    return {
+        "hypervisor": f"QEMU {_version(connection.getVersion())}, libvirt {_version(connection.getLibVersion())}",
+        "pools": tuple(pools.describe(pool) for pool in connection.listAllStoragePools()),
+        "networks": tuple(network.name() for network in connection.listAllNetworks() if network.isActive()),
+        "domains": tuple(domains.describe(domain) for domain in connection.listAllDomains()),
+    }
+
+
+def _version(number: int) -> str:
+    return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
+
+
+def _check_accelerator(facts: TargetFacts) -> Check:
+    if facts.accelerator == "kvm":
+        return Check(name="accelerator", ok=True, detail="KVM works")
+    return Check(
+        name="accelerator",
+        ok=True,
+        detail="KVM does not work here: guests run in software emulation, about ten times slower",
+        remedy="Enable virtualisation in the firmware, and check /dev/kvm.",
+    )
+
+
+def _check_pool(facts: TargetFacts, name: str) -> Check:
+    label = f"pool {name}"
+    pool = facts.pool(name)
+    if pool is None:
+        known = ", ".join(pool.name for pool in facts.pools) or "none"
+        return Check(name=label, ok=False, detail=f"there is no such pool; there are: {known}")
+    if pool.type not in pools.FOLDER_POOLS:
+        remedy = f"Use a pool of type {', '.join(pools.FOLDER_POOLS)}."
+        return Check(name=label, ok=False, detail=f"it is of type {pool.type}", remedy=remedy)
+    if not pool.active:
+        return Check(name=label, ok=False, detail="it is not active", remedy=f"virsh pool-start {name}")
+    if not os.access(pool.path, os.R_OK | os.W_OK | os.X_OK):
+        remedy = "The worker writes disks as files: let its user read and write that folder."
+        return Check(name=label, ok=False, detail=f"{pool.path} is not writable for this worker", remedy=remedy)
+    return Check(name=label, ok=True, detail=f"{pool.path}, {pool.free_bytes / (1 << 30):.1f} GiB free")
+
+
+def _check_networks(facts: TargetFacts, networks: dict[str, str]) -> Iterator[Check]:
+    for name in sorted(set(networks.values())):
+        ok = name in facts.networks
+        yield Check(
+            name=f"network {name}",
+            ok=ok,
+            detail="active" if ok else "there is no active network of that name",
+            remedy="" if ok else f"virsh net-start {name}",
+        )
