@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import time
-from pathlib import Path
 from typing import Any
 
 import libvirt
@@ -13,6 +13,7 @@ from defusedxml.ElementTree import fromstring
 from app.domain.errors import Conflict, DomainExists, NotFound, TargetDenied, TargetUnavailable
 from app.domain.libvirt_xml import NAMESPACE, domain_xml
 from app.domain.models import Domain, Hardware
+from app.process import run
 from workers.targets.libvirt.connection import Connection
 from workers.targets.libvirt.picture import as_png
 
@@ -31,7 +32,7 @@ _ADDRESS_SOURCES = (
     libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE,
     libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT,
 )
-NEIGHBOURS = Path("/proc/net/arp")  # libvirt 9.0 cannot read a newer kernel's table itself: "wrong nlmsg len"
+NEIGHBOURS = ("ip", "-json", "neigh", "show")  # libvirt 9.0 cannot read newer kernels' table: "wrong nlmsg len"
 _NO_ANSWER = {
     libvirt.VIR_ERR_AGENT_UNRESPONSIVE,
     libvirt.VIR_ERR_AGENT_UNSYNCED,
@@ -152,7 +153,7 @@ class Domains:
         def act(connection: Any) -> dict[str, list[str]]:
             domain = _ours(connection, uuid)
             pairs = [pair for source in _ADDRESS_SOURCES for pair in _addresses(domain, source)]
-            pairs += neighbours(NEIGHBOURS.read_text(), _cards(domain))
+            pairs += neighbours(run(NEIGHBOURS, timeout=AGENT_SECONDS).text, _cards(domain))
             return {mac: list(dict.fromkeys(address for m, address in pairs if m == mac)) for mac, _ in pairs}
 
         return self._connection.call(act)
@@ -224,17 +225,23 @@ def _addresses(domain: Any, source: int) -> list[tuple[str, str]]:
 
 
 def neighbours(table: str, cards: set[tuple[str, str]]) -> list[tuple[str, str]]:
-    """(MAC, address) of the complete entries of /proc/net/arp that were learned on a card's own bridge."""
-    found = []
-    for line in table.splitlines()[1:]:
-        address, _, flags, mac, _, device = line.split()
-        if int(flags, 16) & 2 and (mac.lower(), device) in cards:
-            found.append((mac.lower(), address))
-    return found
+    """(MAC, address) of the entries of `ip -json neigh` that a card's own bridge has heard from just now.
+
+    Stale entries do not count: an earlier guest with that MAC may have left them.
+    """
+    return [
+        (entry["lladdr"], entry["dst"])
+        for entry in json.loads(table)
+        if (entry.get("lladdr"), entry["dev"]) in cards and "REACHABLE" in entry["state"]
+    ]
 
 
 def _cards(domain: Any) -> set[tuple[str, str]]:
     """(MAC, bridge) of each card of a running domain."""
     cards = fromstring(domain.XMLDesc()).findall("devices/interface")
     pairs = ((card.find("mac"), card.find("source")) for card in cards)
-    return {(mac.get("address", "").lower(), source.get("bridge", "")) for mac, source in pairs if mac is not None}
+    return {
+        (mac.get("address", "").lower(), source.get("bridge", ""))
+        for mac, source in pairs
+        if mac is not None and source is not None
+    }

@@ -1,0 +1,52 @@
+"""The libguestfs appliance: how it is to be started, and the one look at a converted guest."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from app.domain.errors import ConversionFailed, ToolFailed, ToolMissing, UnsupportedGuest
+from app.domain.models import VM
+from app.process import run
+
+LOOK_SECONDS = 3600.0
+
+
+def environment(accelerator: Literal["kvm", "tcg"]) -> dict[str, str]:
+    """Without libvirt in between; without KVM where it does not work: the appliance would hang on it."""
+    settings = {"LIBGUESTFS_BACKEND_SETTINGS": "force_tcg"} if accelerator == "tcg" else {}
+    return {"LIBGUESTFS_BACKEND": "direct", **settings}
+
+
+def keep_identity(
+    vm: VM, disks: Sequence[Path], accelerator: Literal["kvm", "tcg"], cancel: Callable[[], None]
+) -> dict[str, Any]:
+    """What converters/identity.py answers for the converted disks: {os, hostname, nic_names, concerns}.
+
+    Raises UnsupportedGuest and ConversionFailed.
+    """
+    request = {"disks": [str(disk) for disk in disks], "nics": [{"mac": nic.mac, "slot": nic.slot} for nic in vm.nics]}
+    try:
+        done = run(
+            [sys.executable, "-m", "converters.identity"],
+            stdin=json.dumps(request).encode(),
+            env=environment(accelerator),
+            cancel=cancel,
+            timeout=LOOK_SECONDS,
+        )
+    except ToolMissing:
+        raise
+    except ToolFailed as error:
+        raise ConversionFailed(
+            f"the converted disks could not be looked at: {error.message}",
+            "Does libguestfs-test-tool succeed where the worker runs?",
+            stderr_tail=error.fields.get("stderr_tail") or "",
+        ) from error
+    answer: dict[str, Any] = json.loads(done.stdout)
+    if refused := answer.get("error"):
+        kind = UnsupportedGuest if refused["kind"] == "unsupported" else ConversionFailed
+        raise kind(refused["message"], refused["remedy"])
+    return answer

@@ -1,0 +1,44 @@
+"""Which kernel and initramfs a guest boots by default, and what is in them. Pure; hostile input."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+_INITRD_LINE = re.compile(r"^\s*initrd(?:16|efi)?\s+(\S+)", re.MULTILINE)
+_LINUX_LINE = re.compile(r"^\s*linux(?:16|efi)?\s+\S+(.*)$", re.MULTILINE)
+_INITRD_NAME = re.compile(r"^(?:initrd\.img|initramfs|initrd)-([\w.+~-]+?)(?:\.img)?$")
+
+
+def default_initrd(grub_cfg: str, boot_names: Sequence[str]) -> str:
+    """The file name in /boot of GRUB's first entry, else of the newest kernel's; empty when there is none.
+
+    GRUB on RHEL and Fedora has its entries elsewhere (BLS), the newest first.
+    """
+    names = [name for name in boot_names if _INITRD_NAME.match(name) and "rescue" not in name and "kdump" not in name]
+    for path in _INITRD_LINE.findall(grub_cfg):
+        name = str(path).rpartition("/")[2]
+        if name in boot_names:
+            return name
+    return max(names, key=lambda name: _version_key(kernel_version(name)), default="")
+
+
+def kernel_version(initrd: str) -> str:
+    """ "6.1.0-18-amd64" of "initrd.img-6.1.0-18-amd64"; empty when the name says none."""
+    match = _INITRD_NAME.match(initrd)
+    return match[1] if match else ""
+
+
+def kernel_arguments(grub_cfg: str) -> str:
+    """The arguments of GRUB's first entry."""
+    match = _LINUX_LINE.search(grub_cfg)
+    return match[1].strip() if match else ""
+
+
+def missing_modules(wanted: Iterable[str], listing: str) -> list[str]:
+    """Which of the kernel modules no line of a listing of files names."""
+    return [name for name in wanted if not re.search(rf"/{name.replace('_', '[_-]')}\.ko\b", listing)]
+
+
+def _version_key(version: str) -> list[tuple[int, str]]:
+    return [(int(word), "") if word.isdigit() else (-1, word) for word in re.split(r"[.+~-]", version)]

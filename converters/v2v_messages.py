@@ -1,0 +1,99 @@
+"""virt-v2v's messages as concerns and errors."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from app.domain.errors import ConversionFailed, NoSpace, PermanentError, UnsupportedGuest
+from app.domain.models import Concern
+
+
+class Known(NamedTuple):
+    pattern: str
+    kind: type[PermanentError]
+    remedy: str
+
+
+_DISK_ONLY = "Move it with the strategy disk_only, and change the guest by hand."
+# The first that matches wins. Written after the messages of virt-v2v 2.2 to 2.12 and of libguestfs below it.
+KNOWN = (
+    Known(
+        r"hibernat|Fast Restart|Fast Startup|unclean file system|unsafe state|Metadata kept in Windows cache",
+        UnsupportedGuest,
+        "Windows did not shut down fully. Start it, turn fast start-up off (powercfg /h off), shut it down, retry.",
+    ),
+    Known(
+        r"LUKS|BitLocker|passphrase|encrypted",
+        UnsupportedGuest,
+        "The disk is encrypted: decrypt it in the guest before the move, or use the strategy disk_only.",
+    ),
+    Known(
+        r"virtio-win|no virtio drivers|virtio drivers? .*not (found|available)",
+        UnsupportedGuest,
+        "Install virtio-win where the worker runs, and name it in VMFERRY_VIRTIO_WIN.",
+    ),
+    Known(
+        r"not enough free space",
+        NoSpace,
+        "A file system in the guest is too full for the new drivers: free space in it, then retry.",
+    ),
+    Known(r"No space left on device", NoSpace, "Free space in the pool and in the worker's temporary folder."),
+    Known(r"multi-?boot|dual-? ?boot", UnsupportedGuest, f"It has several operating systems. {_DISK_ONLY}"),
+    Known(
+        r"could not detect the source guest|no root device|no operating system|root filesystem.*not found",
+        UnsupportedGuest,
+        f"No operating system that virt-v2v knows was found on the disks. {_DISK_ONLY}",
+    ),
+    Known(
+        r"no bootloader|no installed kernel|no kernels? (were|was)? ?found",
+        UnsupportedGuest,
+        f"Debian 12 with UEFI needs virt-v2v 2.12 or newer. Install it where the worker runs, or: {_DISK_ONLY}",
+    ),
+    Known(r"unable to convert|not supported|unsupported|unknown guest", UnsupportedGuest, _DISK_ONLY),
+)
+
+
+class Messages:
+    """Fed with the lines that `virt-v2v-in-place --machine-readable` prints, one JSON object each."""
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self.concerns: list[Concern] = []
+        self.errors: list[str] = []
+        self._log = log
+
+    def line(self, text: str) -> None:
+        kind, message = _parse(text)
+        if not message:
+            return
+        if kind == "error":
+            self.errors.append(message)
+        elif kind == "warning":
+            self.concerns.append(Concern(code="virt_v2v_warning", severity="warning", cause=message))
+        self._log(f"virt-v2v {kind}: {message}" if kind != "message" else f"virt-v2v: {message}")
+
+
+def failure(errors: list[str], stderr_tail: str) -> PermanentError:
+    """The error for a virt-v2v that failed, with what to do where that is known."""
+    lines = [line.strip() for line in stderr_tail.splitlines()]
+    reasons = [*errors, *(line for line in lines if "error:" in line), *lines[-1:]]
+    reason = reasons[0] if reasons else "it printed no reason"
+    for known in KNOWN:
+        if re.search(known.pattern, "\n".join(reasons), re.IGNORECASE):
+            return known.kind(f"virt-v2v: {reason}", known.remedy, stderr_tail=stderr_tail)
+    return ConversionFailed(
+        f"virt-v2v: {reason}", "The verified copy is unchanged. Its last lines say more.", stderr_tail=stderr_tail
+    )
+
+
+def _parse(text: str) -> tuple[str, str]:
+    """(message | info | warning | error, text); a line that is no such object is a plain message."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return "message", text.strip()
+    if not isinstance(value, dict):
+        return "message", text.strip()
+    return str(value.get("type", "message")), str(value.get("message", "")).strip()
