@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor
@@ -32,17 +32,18 @@ def configure(level: str = "info") -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
-    if sys.stderr.isatty():
-        rendering: list[Processor] = [redact, structlog.dev.ConsoleRenderer()]
+    rendering: list[Processor] = [structlog.processors.format_exc_info, redact]
+    if sys.stderr.isatty():  # the renderer's own tracebacks show local variables: secrets among them
+        rendering.append(structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback))
     else:
-        rendering = [structlog.processors.format_exc_info, redact, structlog.processors.JSONRenderer(default=str)]
+        rendering.append(structlog.processors.JSONRenderer(default=str))
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -54,6 +55,14 @@ def configure(level: str = "info") -> None:
     root.setLevel(level.upper())
     for chatty in ("urllib3", "alembic", "uvicorn.access"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to what sys.stderr is at that moment, also after it was replaced."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

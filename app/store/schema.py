@@ -18,7 +18,7 @@ def upgrade(url: str) -> None:
     """Bring the database to the newest schema, in one transaction; a second caller waits and finds it done."""
     engine = make_engine(url)
     with writing(engine) as connection:
-        config = _config()
+        config = alembic_config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
     engine.dispose()
@@ -35,10 +35,10 @@ def current(url: str) -> str:
 
 def newest() -> str:
     """The version this code needs."""
-    return ScriptDirectory.from_config(_config()).get_current_head() or ""
+    return ScriptDirectory.from_config(alembic_config()).get_current_head() or ""
 
 
-def _config() -> Config:
+def alembic_config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     return config

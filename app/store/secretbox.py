@@ -36,7 +36,7 @@ class SecretBox:
     def open(self, row: str, sealed: bytes) -> str:
         """Raises SecretUnreadable for another key, another row or a changed ciphertext."""
         try:
-            if sealed[:1] != _VERSION:
+            if sealed[:1] != _VERSION or len(sealed) <= 1 + _NONCE:
                 raise InvalidTag
             return self._cipher.decrypt(sealed[1 : 1 + _NONCE], sealed[1 + _NONCE :], row.encode()).decode()
         except InvalidTag:

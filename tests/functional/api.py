@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 
 from app.domain.models import VM, Disk, Domain, Nic, Pool, PowerState, TargetFacts
 from app.domain.states import JobState
+from app.log import configure
 from app.main import create_app
 from app.settings import Settings
 from app.store.schema import upgrade
@@ -88,6 +89,7 @@ class Service:
 
 @contextmanager
 def service(home: Path, **settings: Any) -> Iterator[Service]:
+    configure()
     chosen = Settings(home=home, **settings)
     upgrade(chosen.database_url)
     app = create_app(chosen)

@@ -1,0 +1,197 @@
+"""Each rule of preflight: what it finds, and that it finds nothing in an ordinary VM."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import preflight
+from app.domain.models import VM, Concern, Disk, Domain, Move, MoveOptions, Nic, Pool, TargetFacts, TargetSpec
+from app.preflight import domain_name
+
+GIB = 1 << 30
+UUID = "4200c1d2-0000-4000-8000-00000000002a"
+
+DISK: dict[str, Any] = {"key": 2000, "label": "Hard disk 1", "capacity_bytes": 10 * GIB, "path": "[ds] web/web.vmdk"}
+POOL: dict[str, Any] = {
+    "name": "default",
+    "type": "dir",
+    "path": "/pool",
+    "active": True,
+    "capacity_bytes": 100 * GIB,
+    "free_bytes": 50 * GIB,
+}
+NIC: dict[str, Any] = {"key": 4000, "label": "Network adapter 1", "mac": "00:50:56:00:00:01", "network": "VM Network"}
+
+
+def judge(
+    vm: dict[str, Any] | None = None,
+    options: dict[str, Any] | None = None,
+    facts: dict[str, Any] | None = None,
+    networks: dict[str, str] | None = None,
+) -> list[Concern]:
+    """The findings for an ordinary VM and target, with these differences."""
+    plain: dict[str, Any] = {
+        "id": "vm-42",
+        "name": "web",
+        "uuid": UUID,
+        "power_state": "on",
+        "memory_bytes": GIB,
+        "guest_id": "debian12_64Guest",
+        "tools": "running",
+        "disks": (Disk(**DISK),),
+        "nics": (Nic(**NIC),),
+    }
+    seen: dict[str, Any] = {
+        "pools": (Pool(**POOL),),
+        "networks": ("lan",),
+        "tools": {"virt-v2v-in-place": "2.2.0"},
+    }
+    target = TargetSpec(id="t", name="kvm1", networks={"*": "lan"} if networks is None else networks)
+    move = Move(
+        job_id="j1",
+        vm=VM.model_validate(plain | (vm or {})),
+        target=target,
+        options=MoveOptions.model_validate(options or {}),
+    )
+    return preflight.run(move, TargetFacts.model_validate(seen | (facts or {})))
+
+
+def codes(found: list[Concern]) -> list[tuple[str, str]]:
+    return [(concern.severity, concern.code) for concern in found]
+
+
+def disk(**changes: Any) -> dict[str, Any]:
+    return {"disks": (Disk(**DISK | changes),)}
+
+
+def pool(**changes: Any) -> dict[str, Any]:
+    return {"pools": (Pool(**POOL | changes),)}
+
+
+def domain(**fields: Any) -> dict[str, Any]:
+    return {"domains": (Domain(**{"uuid": "other", "name": "other"} | fields),)}
+
+
+def test_an_ordinary_vm_raises_no_concern() -> None:
+    assert judge() == []
+
+
+@pytest.mark.parametrize(
+    ("code", "severity", "given"),
+    [
+        ("vm_is_template", "blocker", {"vm": {"template": True}}),
+        ("vm_is_suspended", "blocker", {"vm": {"power_state": "suspended"}, "options": {"power_on": True}}),
+        ("tools_not_running", "blocker", {"vm": {"tools": "not_running"}}),
+        ("tools_not_running", "blocker", {"vm": {"tools": "not_installed"}}),
+        ("power_off_is_hard", "warning", {"vm": {"tools": "not_running"}, "options": {"force_power_off": True}}),
+        ("vm_has_no_disks", "blocker", {"vm": {"disks": ()}}),
+        ("disk_is_rdm", "blocker", {"vm": disk(backing="rdm_virtual")}),
+        ("disk_is_rdm", "blocker", {"vm": disk(backing="rdm_physical")}),
+        ("disk_backing_unknown", "blocker", {"vm": disk(backing="other")}),
+        ("disk_is_independent", "blocker", {"vm": disk(mode="independent_persistent")}),
+        ("disk_is_independent", "blocker", {"vm": disk(mode="independent_nonpersistent")}),
+        ("disk_is_shared", "blocker", {"vm": disk(sharing="multi_writer")}),
+        ("disk_is_shared", "blocker", {"vm": disk(sharing="bus")}),
+        ("disk_is_encrypted", "blocker", {"vm": disk(encrypted=True)}),
+        ("vm_is_encrypted", "blocker", {"vm": {"encrypted": True}}),
+        ("tpm_is_left_behind", "warning", {"vm": {"tpm": True}}),
+        ("fault_tolerance_is_on", "blocker", {"vm": {"fault_tolerance": True}}),
+        ("passthrough_device", "blocker", {"vm": {"passthrough": ("PCI device 0",)}}),
+        ("snapshots_are_flattened", "info", {"vm": {"snapshots": ("before update",)}}),
+        ("pool_missing", "blocker", {"facts": {"pools": ()}}),
+        ("pool_inactive", "blocker", {"facts": pool(active=False)}),
+        ("pool_type_unsupported", "blocker", {"facts": pool(type="logical")}),
+        ("pool_may_fill_up", "warning", {"facts": pool(free_bytes=5 * GIB)}),
+        ("pool_full", "blocker", {"facts": pool(free_bytes=GIB - 1)}),
+        ("network_not_mapped", "blocker", {"networks": {"Other": "lan"}}),
+        ("network_missing", "blocker", {"networks": {"*": "gone"}}),
+        ("network_missing", "blocker", {"options": {"networks": {"VM Network": "gone"}}}),
+        ("domain_exists", "blocker", {"facts": domain(name="web")}),
+        ("domain_exists", "blocker", {"facts": domain(name="new", job="j0"), "options": {"target_name": "new"}}),
+        ("domain_uuid_exists", "blocker", {"facts": domain(uuid=UUID.upper())}),
+        ("converter_missing", "blocker", {"facts": {"tools": {}}}),
+        ("efi_with_old_converter", "warning", {"vm": {"firmware": "efi"}}),
+        ("virtio_win_missing", "blocker", {"vm": {"guest_id": "windows2019srv_64Guest"}}),
+        ("guest_may_not_convert", "warning", {"vm": {"guest_id": "freebsd13_64Guest"}}),
+        ("guest_may_not_convert", "warning", {"vm": {"guest_id": ""}}),
+        ("boot_not_checked", "info", {"vm": {"power_state": "off"}}),
+        ("boot_not_checked", "info", {"options": {"power_on": False}}),
+    ],
+)
+def test_what_each_rule_finds(code: str, severity: str, given: dict[str, Any]) -> None:
+    found = judge(**given)
+    assert codes(found) == [(severity, code)]
+    assert found[0].cause
+    assert found[0].remedy
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"facts": domain(name="web", uuid=UUID, job="j1")},  # what an earlier run of this job defined
+        {"facts": pool(free_bytes=10 * GIB)},
+        {"facts": pool(type="netfs")},
+        {"networks": {"VM Network": "lan"}},
+        {"networks": {}, "options": {"networks": {"VM Network": "lan"}}},
+        {"vm": {"nics": ()}, "networks": {}},
+        {"vm": {"firmware": "efi"}, "facts": {"tools": {"virt-v2v-in-place": "2.12.0"}}},
+        {
+            "vm": {"guest_id": "windows2019srv_64Guest"},
+            "facts": {"tools": {"virt-v2v-in-place": "2.2.0", "virtio-win": "0.1.240"}},
+        },
+        {"vm": {"power_state": "off", "tools": "not_running"}, "options": {"power_on": True}},
+        {"vm": disk(backing="sparse")},
+    ],
+)
+def test_what_is_no_concern(given: dict[str, Any]) -> None:
+    assert judge(**given) == []
+
+
+def test_disk_only_asks_nothing_of_the_converter() -> None:
+    found = judge(
+        vm={"guest_id": "windows9_64Guest", "firmware": "efi"},
+        options={"strategy": "disk_only"},
+        facts={"tools": {}},
+    )
+    assert codes(found) == [("info", "boot_not_checked")]
+
+
+def test_a_missing_network_is_told_once() -> None:
+    nics = tuple(Nic(**NIC | {"key": key}) for key in (4000, 4001))
+    assert codes(judge(vm={"nics": nics}, networks={})) == [("blocker", "network_not_mapped")]
+    assert codes(judge(vm={"nics": nics}, networks={"*": "gone"})) == [("blocker", "network_missing")]
+
+
+def test_every_disk_is_judged() -> None:
+    disks = (Disk(**DISK), Disk(**DISK | {"key": 2001, "label": "Hard disk 2", "backing": "rdm_physical"}))
+    found = judge(vm={"disks": disks})
+    assert codes(found) == [("blocker", "disk_is_rdm")]
+    assert "Hard disk 2" in found[0].cause
+
+
+def test_blockers_come_first() -> None:
+    found = judge(vm={"snapshots": ("a",), "tpm": True, "template": True})
+    assert [concern.severity for concern in found] == ["blocker", "warning", "info"]
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", ".", "..", "../x", "a/b", "</name>", "-rf", "a\nb", "\x00", "a\x7f", "é" * 101, "\uffff"]
+)
+def test_names_that_no_domain_can_have(name: str) -> None:
+    assert domain_name.fault(name)
+    assert codes(judge(vm={"name": name})) == [("blocker", "domain_name_invalid")]
+    if name:
+        assert judge(vm={"name": name}, options={"target_name": "plain"}) == []
+
+
+@pytest.mark.parametrize("name", ["web", "$(touch p)", "<name>", "é" * 80, "a b", "..x", "日本語", "it's; rm"])
+def test_names_that_are_odd_and_fine(name: str) -> None:
+    assert domain_name.fault(name) == ""
+
+
+def test_each_rule_file_is_run() -> None:
+    files = {path.stem for path in Path(preflight.__file__).parent.glob("*.py")} - {"__init__"}
+    assert {rule.__module__.rpartition(".")[2] for rule in preflight.RULES} == files

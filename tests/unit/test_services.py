@@ -1,0 +1,145 @@
+"""What a job says about itself, and what a registration must not say."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from unittest.mock import Mock
+
+import pytest
+
+from app.domain.errors import InvalidRequest
+from app.domain.job import Job
+from app.domain.models import MoveOptions, OnFailure, Tls
+from app.domain.states import JobState
+from app.services.jobs import actions, next_action, seconds
+from app.services.registrations import Registrations
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+
+
+def job(state: JobState, on_failure: str = "rollback", *, stop: bool = False) -> Job:
+    return Job(
+        id="j",
+        vm_id="vm-1",
+        vm_name="web",
+        source_id="s",
+        source_name="lab",
+        target_id="t",
+        target_name="kvm1",
+        options=MoveOptions(on_failure=OnFailure(on_failure)),
+        state=state,
+        stop_requested=stop,
+        created_at=NOW,
+    )
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_every_state_says_what_is_next(state: JobState) -> None:
+    sentence = next_action(job(state))
+    assert sentence.endswith(".")
+    assert sentence[0].isupper() or sentence.startswith("web")
+
+
+def test_a_held_job_offers_both_ways() -> None:
+    assert "retry" in next_action(job(JobState.FAILED, "hold"))
+    assert "roll back" in next_action(job(JobState.FAILED, "hold"))
+    assert next_action(job(JobState.FAILED)) != next_action(job(JobState.FAILED, "hold"))
+
+
+@pytest.mark.parametrize(
+    ("state", "verbs"),
+    [
+        (JobState.QUEUED, ("cancel",)),
+        (JobState.RUNNING, ("cancel",)),
+        (JobState.FAILED, ("retry", "rollback")),
+        (JobState.SUCCEEDED, ("rollback",)),
+        (JobState.CANCELLED, ("rollback",)),
+        (JobState.ROLLBACK_FAILED, ("rollback",)),
+        (JobState.ROLLING_BACK, ()),
+        (JobState.ROLLED_BACK, ()),
+    ],
+)
+def test_verbs_that_a_state_takes(state: JobState, verbs: tuple[str, ...]) -> None:
+    assert actions(job(state)) == verbs
+
+
+def test_a_job_that_stops_cannot_be_stopped_again() -> None:
+    assert actions(job(JobState.RUNNING, stop=True)) == ()
+
+
+def test_seconds_are_known_when_it_is_over() -> None:
+    assert seconds(NOW, NOW + timedelta(seconds=1.5)) == 1.5
+    assert seconds(NOW, None) is None
+    assert seconds(None, None) is None
+
+
+def add_source(**changes: object) -> Mock:
+    store = Mock()
+    values = {"name": "lab", "kind": "vcenter", "host": "vc", "tls": Tls(), "credential": "", "username": "u"}
+    Registrations(store).add_source(**values | {"password": "p"} | changes)  # type: ignore[arg-type]
+    made: Mock = store.sources.add
+    return made
+
+
+@pytest.mark.parametrize("host", ["vc", "vc.example:8443", "192.0.2.1", "[2001:db8::1]:443"])
+def test_hosts_that_are_taken(host: str) -> None:
+    assert add_source(host=host).call_args.kwargs["host"] == host
+
+
+@pytest.mark.parametrize(
+    "host", ["https://vc", "vc/sdk", "user@vc", "vc:99999999", "a b", "-vc", "", "vc\n", "2001:db8::1"]
+)
+def test_hosts_that_are_none(host: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        add_source(host=host)
+    assert caught.value.fields["pointer"] == "/host"
+
+
+@pytest.mark.parametrize(
+    "tls",
+    [
+        Tls(thumbprint="aa" * 32, insecure=True),
+        Tls(thumbprint="aa" * 31),
+        Tls(thumbprint="zz" * 32),
+        Tls(ca_pem="no certificate"),
+    ],
+)
+def test_tls_that_makes_no_sense(tls: Tls) -> None:
+    with pytest.raises(InvalidRequest):
+        add_source(tls=tls)
+
+
+def test_a_thumbprint_with_colons_is_taken() -> None:
+    add_source(tls=Tls(thumbprint=":".join(["AA"] * 20))).assert_called_once()
+
+
+@pytest.mark.parametrize(
+    "login", [{"credential": "c"}, {"password": ""}, {"username": ""}, {"username": "", "password": ""}]
+)
+def test_one_way_to_log_in(login: dict[str, str]) -> None:
+    with pytest.raises(InvalidRequest):
+        add_source(**login)
+
+
+@pytest.mark.parametrize(
+    ("uri", "code"),
+    [
+        ("qemu+ssh://root@kvm1/system", "target_is_remote"),
+        ("qemu://kvm1/system", "target_is_remote"),
+        ("qemu+tcp:///system", "target_is_remote"),
+        ("xen:///system", "invalid_request"),
+        ("qemu://[::1", "invalid_request"),
+        ("/etc/passwd", "invalid_request"),
+    ],
+)
+def test_targets_that_no_worker_can_reach(uri: str, code: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        Registrations(Mock()).add_target(name="t", kind="libvirt", uri=uri, pool="default", networks={}, credential="")
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("uri", ["qemu:///system", "qemu:///session", "qemu+unix:///system"])
+def test_targets_on_this_machine(uri: str) -> None:
+    store = Mock()
+    Registrations(store).add_target(name="t", kind="libvirt", uri=uri, pool="default", networks={}, credential="")
+    store.targets.add.assert_called_once()
