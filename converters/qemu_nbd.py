@@ -139,19 +139,20 @@ def open_nbd(
 
 
 def _connect(server: Process, socket: Path) -> nbd.NBD:
+    """The socket's file is there a moment before qemu-nbd listens on it, so that a refusal is no answer yet."""
     deadline = time.monotonic() + START_SECONDS
-    while not socket.exists():
-        if not server.alive():
-            raise server.failure()
-        if time.monotonic() > deadline:
-            raise ToolFailed(f"qemu-nbd did not open its image within {START_SECONDS:g} s")
-        time.sleep(0.005)
-    handle = nbd.NBD()
-    handle.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
-    try:
-        handle.connect_unix(str(socket))
-    except nbd.Error as error:
-        if not server.alive():
-            raise server.failure() from error
-        raise TransferInterrupted(f"qemu-nbd took no connection: {error.string}") from error
-    return handle
+    while True:
+        handle = nbd.NBD()
+        handle.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
+        try:
+            handle.connect_unix(str(socket))
+        except nbd.Error as error:
+            if not server.alive():
+                raise server.failure() from error
+            if error.errno not in ("ENOENT", "ECONNREFUSED"):
+                raise TransferInterrupted(f"qemu-nbd took no connection: {error.string}") from error
+            if time.monotonic() > deadline:
+                raise ToolFailed(f"qemu-nbd did not open its image within {START_SECONDS:g} s") from error
+            time.sleep(0.005)
+        else:
+            return handle
