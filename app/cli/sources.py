@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,10 @@ from app.cli.output import Output, OutputOption
 from app.cli.passwords import PASSWORD_VARIABLE, read_password
 
 CHECK_TIMEOUT_S = 120.0
+TRUST_HINT = (
+    "If you trust it: vmferry source remove NAME, then add it again with --ca-file, or with --thumbprint once you have "
+    "compared what was seen with what the server itself shows."
+)
 
 app = typer.Typer(help="The platforms that VMs leave.", no_args_is_help=True)
 
@@ -91,11 +96,11 @@ def remove(name: Name) -> None:
 
 def _check(client: Client, source: dict[str, Any], form: Output) -> None:
     result = client.operate(f"sources/{source['id']}/check", CHECK_TIMEOUT_S)
-    report_checks(f"source {source['name']}", result, form)
+    report_checks(f"source {source['name']}", result, form, {"certificate": TRUST_HINT})
 
 
-def report_checks(what: str, result: dict[str, Any], form: Output) -> None:
-    """Print the rows of a check; one that failed ends the command."""
+def report_checks(what: str, result: dict[str, Any], form: Output, hints: Mapping[str, str] | None = None) -> None:
+    """Print the rows of a check; one that failed ends the command, with a hint of ours or the row's own remedy."""
     rows = result["checks"]
     if form is Output.JSON:
         output.show_json(result)
@@ -106,7 +111,7 @@ def report_checks(what: str, result: dict[str, Any], form: Output) -> None:
             Exit.INVALID,
             "check_failed",
             f"{what}: {len(failed)} of {len(rows)} checks failed: {', '.join(row['name'] for row in failed)}",
-            failed[0].get("remedy", ""),
+            (hints or {}).get(failed[0]["name"], failed[0]["remedy"]),
         )
 
 
