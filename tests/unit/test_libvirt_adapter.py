@@ -1,0 +1,117 @@
+"""The parts of the libvirt adapter that need no libvirt."""
+
+from __future__ import annotations
+
+import errno
+import json
+import struct
+import zlib
+from typing import Any
+
+import libvirt
+import pytest
+
+from app.domain.errors import DomainExists, InvalidRequest, NoSpace, NotFound, TargetDenied, TargetUnavailable
+from app.domain.models import TargetSpec
+from workers.targets import open_target
+from workers.targets.libvirt.domains import neighbours
+from workers.targets.libvirt.errors import translate
+from workers.targets.libvirt.picture import as_png
+from workers.targets.libvirt.pools import check_name
+
+
+@pytest.mark.parametrize(
+    "uri", ["qemu+ssh://host/system", "qemu+tls://host/system", "qemu://host/system", "qemu+ext:///system?command=/x"]
+)
+def test_remote_targets_are_refused_with_the_reason(uri: str) -> None:
+    with pytest.raises(InvalidRequest, match="remote to every worker until the fleet exists"):
+        open_target(TargetSpec(id="t", name="t", uri=uri))
+
+
+@pytest.mark.parametrize("uri", ["xen:///system", "test:///default", "", "/etc/passwd"])
+def test_other_drivers_are_refused(uri: str) -> None:
+    with pytest.raises(InvalidRequest, match="not a QEMU"):
+        open_target(TargetSpec(id="t", name="t", uri=uri))
+
+
+def test_serial_logs_are_where_virtlogd_may_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/c")
+    target = open_target(TargetSpec(id="t", name="t"))
+    assert str(target.serial_log("vmferry-j1")) == "/var/log/libvirt/qemu/vmferry-j1-serial.log"
+    session = open_target(TargetSpec(id="t", name="t", uri="qemu:///session"))
+    assert str(session.serial_log("j1")) == "/c/libvirt/qemu/log/j1-serial.log"
+
+
+@pytest.mark.parametrize("name", ["", "..", ".x", "a/b", "-rf", "a b", "a\n", "$(x)", "ü", "x" * 300])
+def test_names_of_volumes_and_logs_are_plain(name: str) -> None:
+    with pytest.raises(InvalidRequest):
+        check_name(name)
+    with pytest.raises(InvalidRequest):
+        open_target(TargetSpec(id="t", name="t")).serial_log(name)
+
+
+def libvirt_error(code: int, message: str = "m", domain: int = libvirt.VIR_FROM_QEMU, int1: int = 0) -> Any:
+    error = libvirt.libvirtError("failed")
+    error.err = (code, domain, message, 2, None, None, None, int1, 0)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (libvirt_error(libvirt.VIR_ERR_NO_DOMAIN), NotFound),
+        (libvirt_error(libvirt.VIR_ERR_NO_STORAGE_POOL), NotFound),
+        (libvirt_error(libvirt.VIR_ERR_AUTH_FAILED), TargetDenied),
+        (libvirt_error(libvirt.VIR_ERR_SYSTEM_ERROR, int1=errno.EACCES, domain=libvirt.VIR_FROM_RPC), TargetDenied),
+        (
+            libvirt_error(libvirt.VIR_ERR_SYSTEM_ERROR, int1=errno.ENOENT, domain=libvirt.VIR_FROM_RPC),
+            TargetUnavailable,
+        ),
+        (libvirt_error(libvirt.VIR_ERR_SYSTEM_ERROR, int1=errno.ENOSPC), NoSpace),
+        (libvirt_error(libvirt.VIR_ERR_INTERNAL_ERROR, "qemu-img: x: No space left on device"), NoSpace),
+        (libvirt_error(libvirt.VIR_ERR_OPERATION_FAILED, "domain 'x' already exists with uuid 1"), DomainExists),
+        (
+            libvirt_error(libvirt.VIR_ERR_INTERNAL_ERROR, "client socket is closed", libvirt.VIR_FROM_RPC),
+            TargetUnavailable,
+        ),
+        (libvirt_error(libvirt.VIR_ERR_INTERNAL_ERROR, "pool 'x' has asynchronous jobs running."), TargetUnavailable),
+        (libvirt_error(libvirt.VIR_ERR_XML_ERROR, "bad"), TargetDenied),
+    ],
+)
+def test_errors_by_code(error: Any, kind: type[Exception]) -> None:
+    assert type(translate(error)) is kind
+
+
+def test_only_what_was_heard_just_now_on_the_cards_bridge_is_an_address() -> None:
+    mac = "00:50:56:8a:50:10"
+    entries = [
+        {"dst": "10.0.0.1", "dev": "br0", "lladdr": mac, "state": ["REACHABLE"]},
+        {"dst": "10.0.0.2", "dev": "br0", "lladdr": mac, "state": ["STALE"]},
+        {"dst": "10.0.0.3", "dev": "eth0", "lladdr": mac, "state": ["REACHABLE"]},
+        {"dst": "10.0.0.4", "dev": "br0", "state": ["FAILED"]},
+        {"dst": "10.0.0.5", "dev": "br0", "lladdr": "00:50:56:00:00:00", "state": ["REACHABLE"]},
+    ]
+    assert neighbours(json.dumps(entries), {(mac, "br0")}) == [(mac, "10.0.0.1")]
+
+
+def test_an_older_qemus_ppm_becomes_a_png() -> None:
+    pixels = bytes(range(18))
+    png = as_png(b"P6\n3 2\n255\n" + pixels)
+    assert as_png(png) == png
+    assert struct.unpack(">II", png[16:24]) == (3, 2)
+    size = int.from_bytes(png[33:37], "big")
+    assert zlib.decompress(png[41 : 41 + size]) == b"\0" + pixels[:9] + b"\0" + pixels[9:]
+
+
+@pytest.mark.parametrize("damage", ["", "cut", "flip", "ppm cut", "text"])
+def test_what_is_no_whole_picture_is_refused(damage: str) -> None:
+    png = as_png(b"P6 1 1 255\n" + b"abc")
+    data = {
+        "": b"",
+        "cut": png[:-1],
+        "flip": png[:45] + bytes([png[45] ^ 1]) + png[46:],
+        "ppm cut": b"P6 2 2 255\nabc",
+        "text": b"<html>",
+    }[damage]
+    with pytest.raises(TargetUnavailable):
+        as_png(data)

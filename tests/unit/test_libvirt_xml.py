@@ -1,0 +1,96 @@
+"""The domain XML: golden files, and what hostile values do. That libvirt takes it is a component test.
+
+`pytest tests/unit/test_libvirt_xml.py --regenerate` writes the golden files anew.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from app.domain.errors import InvalidRequest
+from app.domain.hardware import hardware_for
+from app.domain.libvirt_xml import NAMESPACE, domain_xml
+from app.domain.models import Hardware
+from tests.unit.moves import UUID, make_move, make_vm
+
+GOLDEN = Path(__file__).parent / "golden"
+HOSTILE = "</name>&\"'<x/>$(touch p)`;-rf ../ü"
+
+
+def hardware(vm: Any = None, *, accelerator: Any = "kvm", serial_log: str = "", **options: Any) -> Hardware:
+    return hardware_for(
+        make_move(vm, **options),
+        disk_paths=["/pool/vmferry-j1-0.qcow2", "/pool/vmferry-j1-1.qcow2"],
+        domain_uuid=UUID,
+        accelerator=accelerator,
+        serial_log=serial_log,
+    )
+
+
+CASES = {
+    "cold": hardware(serial_log="/var/log/libvirt/qemu/vmferry-j1-serial.log"),
+    "disk_only": hardware(strategy="disk_only"),
+    "efi_tcg": hardware(make_vm(firmware="efi"), accelerator="tcg"),
+    "efi_secure_windows": hardware(make_vm(firmware="efi", secure_boot=True, guest_id="windows2019srv_64Guest")),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_golden(name: str, request: pytest.FixtureRequest) -> None:
+    path = GOLDEN / f"{name}.xml"
+    if request.config.getoption("--regenerate", default=False):
+        path.write_text(domain_xml(CASES[name]))
+    assert domain_xml(CASES[name]) == path.read_text()
+
+
+def test_there_is_no_golden_file_without_a_case() -> None:
+    assert {path.stem for path in GOLDEN.glob("*.xml")} == set(CASES)
+
+
+@pytest.mark.parametrize("field", sorted(set(Hardware.model_fields) - {"disks", "nics"}))
+def test_every_field_of_hardware_reaches_the_xml(field: str) -> None:
+    changes = {"accelerator": "tcg", "firmware": "efi", "clock": "localtime", "machine": "pc", "secure_boot": True}
+    base = hardware(make_vm(firmware="efi" if field == "secure_boot" else "bios"))
+    value = getattr(base, field)
+    changed = changes.get(field, value + 7 if isinstance(value, int) else f"{value}x")
+    if field == "memory_bytes":
+        changed = value + 1
+    if field == "cpus":
+        changed = value + 1
+    assert domain_xml(base.model_copy(update={field: changed})) != domain_xml(base)
+
+
+def test_hostile_values_stay_values() -> None:
+    hw = hardware(make_vm(name=HOSTILE), target_name=HOSTILE)
+    hw = hw.model_copy(update={"nics": tuple(nic.model_copy(update={"network": HOSTILE}) for nic in hw.nics)})
+    root = ElementTree.fromstring(domain_xml(hw))
+    assert root.findtext("name") == HOSTILE
+    assert {source.get("network") for source in root.findall("devices/interface/source")} == {HOSTILE}
+    assert len(root.findall("name")) == 1
+    assert not list(root.iter("x"))
+
+
+@pytest.mark.parametrize("character", ["\0", "\x1b", "\ud800", "\uffff"])
+def test_characters_that_xml_cannot_carry_are_refused(character: str) -> None:
+    hw = hardware().model_copy(update={"name": f"web{character}01"})
+    with pytest.raises(InvalidRequest, match="name"):
+        domain_xml(hw)
+
+
+def test_it_says_whose_it_is_in_our_namespace() -> None:
+    job = ElementTree.fromstring(domain_xml(hardware())).find(f"metadata/{{{NAMESPACE}}}job")
+    assert job is not None
+    assert job.attrib == {"id": "j1"}
+
+
+def test_the_console_listens_on_this_machine_only() -> None:
+    assert re.findall(r'listen="([^"]*)"', domain_xml(hardware())) == ["127.0.0.1"]
+
+
+def test_an_unconverted_guest_gets_no_virtio_device() -> None:
+    assert "virtio" not in domain_xml(hardware(strategy="disk_only"))
