@@ -20,6 +20,7 @@ from app.store.events import Events
 POLL_S = 0.3
 QUIET_S = 15.0  # a comment keeps proxies from closing an idle stream
 BATCH = 200
+MAX_ID = (1 << 63) - 1
 
 
 def wants_stream(request: Request) -> bool:
@@ -31,7 +32,7 @@ def last_seen(request: Request, after: int | None) -> int | None:
     text = request.headers.get("last-event-id", "")
     if not text:
         return after
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
+    if not text.isascii() or not text.isdigit() or len(text) > 19 or int(text) > MAX_ID:
         raise InvalidRequest("Last-Event-ID is the number of an event", pointer="Last-Event-ID")
     return int(text)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from app import preflight
 from app.domain.errors import Conflict, InvalidRequest, PreflightFailed
@@ -16,6 +16,9 @@ from app.domain.registered import ListedVM, RegisteredSource, RegisteredTarget
 from app.domain.states import STEPS, JobState
 from app.store.rows import new_id, now
 from app.store.store import Store
+
+FRESH = timedelta(minutes=1)
+OF_THE_REQUEST = frozenset({"domain_name_invalid", "network_not_mapped"})  # another request puts these right
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,7 @@ class Jobs:
     def submit(self, source: str, vm: str, target: str, options: MoveOptions) -> Job:
         """A queued job. `source`, `vm` and `target` are ids or names; no target means the only one.
 
-        Raises PreflightFailed for blockers that the inventory and the target's last check show already; a worker
-        looks again before it touches anything. Raises NotFound, Conflict, InvalidRequest.
+        Raises PreflightFailed for blockers that are known already, NotFound, Conflict, InvalidRequest.
         """
         from_, listed, to = self._resolve(source, vm, target)
         job = Job(
@@ -53,10 +55,7 @@ class Jobs:
             created_at=now(),
         )
         job = job.model_copy(update={"steps": pending_steps(job)})
-        if to.facts is not None:
-            concerns = preflight.run(_move(job.id, listed, to, options), to.facts)
-            if any(concern.severity == "blocker" for concern in concerns):
-                raise PreflightFailed(concerns)
+        self._refuse_early(_move(job.id, listed, to, options), listed, to)
         return self._store.requests.submit(job)
 
     def dry_run(self, source: str, vm: str, target: str, options: MoveOptions) -> DryRun:
@@ -92,6 +91,19 @@ class Jobs:
                 code="confirmation_needed",
             )
         return self._store.requests.roll_back(job_id)
+
+    @staticmethod
+    def _refuse_early(move: Move, listed: ListedVM, to: RegisteredTarget) -> None:
+        """Raise PreflightFailed for blockers that nobody needs to wait for; a worker looks again in any case.
+
+        What was seen a while ago may have been put right since, so that it refuses nothing: the worker will tell.
+        """
+        if to.facts is None or to.checked_at is None:
+            return
+        fresh = now() - min(listed.seen_at, to.checked_at) < FRESH
+        concerns = preflight.run(move, to.facts)
+        if any(c.severity == "blocker" and (fresh or c.code in OF_THE_REQUEST) for c in concerns):
+            raise PreflightFailed(concerns)
 
     def _resolve(self, source: str, vm: str, target: str) -> tuple[RegisteredSource, ListedVM, RegisteredTarget]:
         from_ = self._store.sources.get(source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,15 @@ def test_blockers_known_already_are_answered_at_once(api: Service) -> None:
     assert {fault["pointer"] for fault in body["errors"]} == {"/options/target_name", "/options/force_power_off"}
     assert all(fault["hint"] for fault in body["errors"])
     assert api.http.get("/v1/jobs").json()["items"] == []
+
+
+def test_what_was_seen_a_while_ago_refuses_nothing(api: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = vm(2, power_state=PowerState.SUSPENDED, name="a/b")
+    api.store.workers.save_inventory(api.source, "u", [vm(1, power_state=PowerState.SUSPENDED), odd])
+    problem(api.http.post("/v1/jobs", json={"source": "lab", "vm": "guest1"}), 422, "preflight_failed")
+    monkeypatch.setattr("app.services.jobs.FRESH", timedelta(0))
+    problem(api.http.post("/v1/jobs", json={"source": "lab", "vm": "a/b"}), 422, "preflight_failed")
+    assert api.http.post("/v1/jobs", json={"source": "lab", "vm": "guest1"}).status_code == 201
 
 
 def test_names_that_fit_nothing_or_several(api: Service) -> None:

@@ -134,8 +134,15 @@ def test_many_events_come_whole_and_in_order(api: Service, live: httpx.Client) -
         assert [event["message"] for event in events] == [str(number) for number in range(450)]
 
 
-def test_a_wrong_last_event_id_is_told(live: httpx.Client) -> None:
-    headers = {"Accept": "text/event-stream", "Last-Event-ID": "x"}
+@pytest.mark.parametrize("path", ["events?after=9223372036854775808", "events?cursor=-1", "events?after=x"])
+def test_places_that_are_none(api: Service, path: str) -> None:
+    assert api.http.get(f"/v1/{path}").status_code == 422
+    assert api.http.get("/v1/events?after=9223372036854775807").json()["items"] == []
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "9" * 19, "0" * 5000, "٣"])
+def test_a_wrong_last_event_id_is_told(live: httpx.Client, text: str) -> None:
+    headers = {b"Accept": b"text/event-stream", b"Last-Event-ID": text.encode()}
     answer = live.get("/v1/events", headers=headers)
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "Last-Event-ID")
 

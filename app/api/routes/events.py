@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 from app.api import streams
 from app.api.deps import Given
 from app.api.schemas import PageOf
+from app.api.streams import MAX_ID
 from app.domain.job import Event
 
 router = APIRouter(prefix="/events", tags=["events"])
@@ -19,8 +20,8 @@ router = APIRouter(prefix="/events", tags=["events"])
 def list_events(
     given: Given,
     request: Request,
-    after: Annotated[int | None, Query(ge=0)] = None,
-    cursor: Annotated[int | None, Query(ge=0, description="`next_cursor` of the page before.")] = None,
+    after: Annotated[int | None, Query(ge=0, le=MAX_ID)] = None,
+    cursor: Annotated[int | None, Query(ge=0, le=MAX_ID, description="`next_cursor` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     job: Annotated[str, Query(max_length=100)] = "",
     kind: Annotated[str, Query(max_length=100)] = "",

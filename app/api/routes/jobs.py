@@ -12,6 +12,7 @@ from fastapi.responses import FileResponse, StreamingResponse
 from app.api import streams
 from app.api.deps import Given, Paged, Services, Wait
 from app.api.schemas import DryRunOut, JobOut, NewJob, PageOf, Rollback
+from app.api.streams import MAX_ID
 from app.api.views import job_out
 from app.api.waiting import until
 from app.domain.job import Event, Job
@@ -78,8 +79,8 @@ def job_events(
     job_id: str,
     given: Given,
     request: Request,
-    after: Annotated[int, Query(ge=0)] = 0,
-    cursor: Annotated[int, Query(ge=0, description="`next_cursor` of the page before.")] = 0,
+    after: Annotated[int, Query(ge=0, le=MAX_ID)] = 0,
+    cursor: Annotated[int, Query(ge=0, le=MAX_ID, description="`next_cursor` of the page before.")] = 0,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     kind: Filter = "",
 ) -> PageOf[Event] | StreamingResponse:
