@@ -14,6 +14,7 @@ from defusedxml.ElementTree import fromstring
 
 from app.domain.errors import InvalidRequest, TargetDenied
 from app.domain.models import Pool
+from converters import qcow2
 from workers.targets.libvirt.connection import Connection
 
 T = TypeVar("T")
@@ -55,7 +56,10 @@ class Volumes:
 
         def make(pool: Any) -> Path:
             _remove(pool, name)
-            return Path(pool.createXML(_volume_xml(name, capacity_bytes), 0).path())
+            path = Path(pool.createXML(_volume_xml(name, capacity_bytes), 0).path())
+            if capacity_bytes % 1024:  # libvirt rounds up, but a disk may end on any sector
+                qcow2.create(path, capacity_bytes)
+            return path
 
         return self._with_pool(make)
 

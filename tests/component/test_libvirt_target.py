@@ -1,0 +1,207 @@
+"""The libvirt adapter against a real libvirtd: its schema, virtlogd, lost connections, pools that will not do."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import libvirt
+import pytest
+
+from app.domain.errors import NotFound, TargetDenied, TargetUnavailable
+from app.domain.hardware import hardware_for
+from app.domain.libvirt_xml import domain_xml
+from app.domain.models import Hardware, TargetSpec
+from tests.libvirt_host import LibvirtHost
+from tests.unit.moves import make_move, make_vm
+from tests.unit.test_libvirt_xml import CASES
+from workers.targets import open_target
+from workers.targets.libvirt.connection import Connection
+from workers.targets.libvirt.target import LibvirtTarget
+
+MIB = 1 << 20
+SPOKEN = b"VMFERRY-SERIAL"
+# lodsb over the text that follows the code: each byte goes to the first serial port
+SPEAKING = b"\xfc\xbe\x12\x7c\xba\xf8\x03\xac\x08\xc0\x74\x03\xee\xeb\xf8\xf4\xeb\xfd" + SPOKEN + b"\n\0"
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[LibvirtHost]:
+    with LibvirtHost() as host:
+        yield host
+
+
+def open_on(host: LibvirtHost, **changes: Any) -> LibvirtTarget:
+    fields = {"id": "t", "name": "t", "uri": host.uri, "pool": host.pool, "networks": {"*": host.network}}
+    target = open_target(TargetSpec.model_validate(fields | changes), accelerator="tcg")
+    assert isinstance(target, LibvirtTarget)
+    return target
+
+
+@pytest.fixture
+def target(host: LibvirtHost) -> Iterator[LibvirtTarget]:
+    target = open_on(host)
+    yield target
+    for domain in host.domains():
+        with suppress(libvirt.libvirtError):
+            domain.destroy()
+        domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
+    target.close()
+
+
+def hardware(target: LibvirtTarget, host: LibvirtHost, path: Path, **vm: Any) -> Hardware:
+    machine = make_vm(disks=make_vm().disks[:1], memory_bytes=64 * MIB, cpus=1, cores_per_socket=1, **vm)
+    return hardware_for(
+        make_move(machine, networks={"*": host.network}),
+        disk_paths=[str(path)],
+        domain_uuid=str(uuid.uuid4()),
+        accelerator="tcg",
+        serial_log=str(target.serial_log(f"vmferry-{host.pool}")),
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_libvirts_schema_takes_the_golden_domains(case: str, host: LibvirtHost, target: LibvirtTarget) -> None:
+    name = f"vmferry-schema-{host.pool}"
+    hw = CASES[case].model_copy(update={"uuid": str(uuid.uuid4()), "name": name, "accelerator": "tcg"})
+    domain = host.connection.defineXMLFlags(domain_xml(hw), libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+    domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
+
+
+def test_what_the_guest_says_on_its_serial_port_is_in_the_log(host: LibvirtHost, target: LibvirtTarget) -> None:
+    path = target.create_volume("vmferry-serial-0.qcow2", MIB)
+    sector = host.pool_path / "sector.raw"
+    sector.write_bytes(SPEAKING.ljust(510, b"\0") + b"\x55\xaa")
+    subprocess.run(["qemu-img", "convert", "-n", "-f", "raw", "-O", "qcow2", sector, path], check=True)
+    hw = hardware(target, host, path)
+    log = Path(hw.serial_log)
+    log.write_bytes(b"from an earlier start")
+    target.define(hw)
+    target.start(hw.uuid)
+    deadline = time.monotonic() + 60
+    while SPOKEN not in log.read_bytes():
+        assert time.monotonic() < deadline, log.read_bytes()
+        time.sleep(0.2)
+    assert b"earlier" not in log.read_bytes()
+    assert path.stat().st_uid != 0  # libvirt gave it to QEMU's user
+    picture = target.screenshot(hw.uuid)
+    assert min(struct.unpack(">II", picture[16:24])) >= 320
+    target.stop(hw.uuid)
+    log.unlink()
+    target.delete_volume(path.name)
+
+
+def test_uefi_starts_and_its_nvram_goes_with_the_domain(host: LibvirtHost, target: LibvirtTarget) -> None:
+    hw = hardware(target, host, target.create_volume("vmferry-efi-0.qcow2", MIB), firmware="efi", secure_boot=True)
+    target.define(hw)
+    target.start(hw.uuid)
+    nvram = Path(host.connection.lookupByUUIDString(hw.uuid).XMLDesc().split("<nvram")[1].split(">")[1].split("<")[0])
+    assert nvram.exists()
+    target.stop(hw.uuid)
+    target.undefine(hw.uuid)
+    assert not nvram.exists()
+
+
+@pytest.mark.parametrize("name", ["$(touch p)", "-rf", "<name>", "ü" * 80, 'a "b" & <c>'])
+def test_hostile_names_are_names(name: str, host: LibvirtHost, target: LibvirtTarget) -> None:
+    hw = hardware(target, host, target.create_volume("vmferry-names-0.qcow2", MIB), name=name)
+    assert target.define(hw).name == name
+    target.undefine(hw.uuid)
+
+
+@pytest.mark.parametrize("name", ["a/b", "../x", "</name>", "a\nb"])
+def test_names_that_libvirt_refuses_are_refused_clearly(name: str, host: LibvirtHost, target: LibvirtTarget) -> None:
+    hw = hardware(target, host, target.create_volume("vmferry-names-0.qcow2", MIB), name=name)
+    with pytest.raises(TargetDenied, match="name"):
+        target.define(hw)
+
+
+def test_a_card_heard_on_its_bridge_has_an_address(host: LibvirtHost, target: LibvirtTarget) -> None:
+    hw = hardware(target, host, target.create_volume("vmferry-arp-0.qcow2", MIB))
+    target.define(hw)
+    target.start(hw.uuid)
+    mac, address = hw.nics[0].mac, "192.168.50.77"
+    entry = ["192.168.50.77", "lladdr", mac, "dev", "virbr-vmf"]
+    subprocess.run(["ip", "neigh", "replace", *entry, "nud", "reachable"], check=True)
+    try:
+        assert target.addresses(hw.uuid) == {mac: [address]}
+    finally:
+        subprocess.run(["ip", "neigh", "del", *entry], check=True)
+
+
+def sockets() -> dict[str, int]:
+    """socket:[inode] → file descriptor of this process."""
+    found = {}
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found[os.readlink(entry)] = int(entry.name)
+    return {link: number for link, number in found.items() if link.startswith("socket:")}
+
+
+def test_a_lost_connection_is_opened_again_once(host: LibvirtHost) -> None:
+    connection = Connection(host.uri)
+    before = sockets()
+    lost: list[Any] = []
+
+    def cut(handle: Any) -> None:
+        """What a libvirtd that ends does to us: it closes its end."""
+        for link, number in sockets().items():
+            if link not in before:
+                with socket.socket(fileno=os.dup(number)) as sock:
+                    sock.shutdown(socket.SHUT_RDWR)
+        lost.append(handle)
+
+    def act(handle: Any) -> int:
+        if not lost:
+            cut(handle)
+        return int(handle.getVersion())
+
+    assert connection.call(act) > 0
+    with pytest.raises(TargetUnavailable):
+        connection.call(lambda handle: (cut(handle), handle.getVersion()))
+    assert connection.call(act) > 0
+    connection.close()
+
+
+def test_a_daemon_that_is_not_there() -> None:
+    spec = TargetSpec(id="t", name="t", uri="qemu+unix:///system?socket=/nowhere/libvirt-sock")
+    target = open_target(spec)
+    with pytest.raises(TargetUnavailable):
+        target.facts()
+    checks = target.check()
+    assert [(check.name, check.ok) for check in checks] == [("reachable", False)]
+    assert checks[0].remedy
+
+
+def test_checks_name_what_is_wrong(host: LibvirtHost) -> None:
+    target = open_on(host, pool="no-such-pool", networks={"*": "no-such-network"})
+    wrong = {check.name: check.detail for check in target.check() if not check.ok}
+    assert set(wrong) == {"pool no-such-pool", "network no-such-network"}
+    with pytest.raises(NotFound):
+        target.create_volume("vmferry-x-0.qcow2", MIB)
+    target.close()
+
+
+def test_an_inactive_pool_is_refused(host: LibvirtHost, target: LibvirtTarget) -> None:
+    pool = host.connection.storagePoolLookupByName(host.pool)
+    pool.destroy()
+    try:
+        assert any(check.name == f"pool {host.pool}" and not check.ok for check in target.check())
+        with pytest.raises(TargetDenied, match="not active"):
+            target.volumes("vmferry-")
+    finally:
+        pool.create()
+
+
+def test_volumes_are_private(target: LibvirtTarget) -> None:
+    path = target.create_volume("vmferry-mode-0.qcow2", MIB)
+    assert path.stat().st_mode & 0o077 == 0
+    target.delete_volume(path.name)
