@@ -125,23 +125,28 @@ def run(
 
 
 class Process:
-    """A running daemon, made by `spawn`."""
+    """A running daemon, made by `spawn`; any thread may ask after it or stop it."""
 
     def __init__(self, argv: Sequence[str], child: subprocess.Popen[bytes]) -> None:
         self.argv = tuple(argv)
         self.pid = child.pid
         self._child = child
         self._tail = Tail()
+        self._lock = threading.Lock()  # the number of a reaped child may be somebody else's
         self._reader = threading.Thread(target=self._read, name=f"stderr-{child.pid}", daemon=True)
         self._reader.start()
 
     def alive(self) -> bool:
-        return self._child.returncode is None and not _ended(self._child, 0)
+        with self._lock:
+            return not _ended(self._child, 0)
 
     def wait(self, timeout: float) -> int:
         """Its exit code (negative: the signal). Raises ToolTimedOut when it runs on after `timeout` seconds."""
-        if not _ended(self._child, timeout):
-            raise ToolTimedOut(f"{self.argv[0]} did not end within {timeout:g} s", tool=self.argv[0])
+        deadline = time.monotonic() + timeout
+        while self.alive():
+            if time.monotonic() > deadline:
+                raise ToolTimedOut(f"{self.argv[0]} did not end within {timeout:g} s", tool=self.argv[0])
+            time.sleep(0.01)
         return self.stop()
 
     def failure(self) -> ToolFailed:
@@ -154,7 +159,8 @@ class Process:
 
     def stop(self, grace: float = GRACE_SECONDS) -> int:
         """SIGTERM, and SIGKILL after `grace` seconds, to it and all it started; its exit code when it is gone."""
-        _stop(self._child, grace)
+        with self._lock:
+            _stop(self._child, grace)
         self._reader.join(POLL_SECONDS)
         return self._child.returncode
 

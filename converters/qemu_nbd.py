@@ -15,12 +15,13 @@ from pathlib import Path
 
 import nbd
 
-from app.domain.errors import NoSpace, ToolFailed, TransferInterrupted
+from app.domain.errors import NoSpace, ToolTimedOut, TransferInterrupted
 from app.process import Process, spawn
 from converters.qcow2 import NO_SPACE_TEXTS, Format, no_space
 
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0  # qemu-nbd writes its metadata when it closes
+_LAST_WORDS_SECONDS = 0.5
 _STATUS_SPAN = 1 << 30  # the largest block-status question; the protocol has 32 bits
 
 
@@ -105,10 +106,10 @@ class NbdImage:
             self._free.put(handle)
 
     def _broken(self, action: str, reason: str) -> TransferInterrupted | NoSpace:
+        state = "has ended" if _ends(self._server) else "is running"
         tail = self._server.stderr_tail().strip()
         if any(text in tail for text in NO_SPACE_TEXTS):
             return no_space(self.path)
-        state = "is running" if self._server.alive() else "has ended"
         return TransferInterrupted(
             f"{action} {self.path} failed, qemu-nbd {state}: {tail or reason}", stderr_tail=tail or None
         )
@@ -139,7 +140,6 @@ def open_nbd(
 
 
 def _connect(server: Process, socket: Path) -> nbd.NBD:
-    """The socket's file is there a moment before qemu-nbd listens on it, so that a refusal is no answer yet."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         handle = nbd.NBD()
@@ -147,12 +147,19 @@ def _connect(server: Process, socket: Path) -> nbd.NBD:
         try:
             handle.connect_unix(str(socket))
         except nbd.Error as error:
-            if not server.alive():
+            early = error.errnum in (errno.ENOENT, errno.ECONNREFUSED)
+            if _ends(server, 0.01 if early else _LAST_WORDS_SECONDS):
                 raise server.failure() from error
-            if error.errno not in ("ENOENT", "ECONNREFUSED"):
+            if not early or time.monotonic() > deadline:
                 raise TransferInterrupted(f"qemu-nbd took no connection: {error.string}") from error
-            if time.monotonic() > deadline:
-                raise ToolFailed(f"qemu-nbd did not open its image within {START_SECONDS:g} s") from error
-            time.sleep(0.005)
         else:
             return handle
+
+
+def _ends(server: Process, within: float = _LAST_WORDS_SECONDS) -> bool:
+    """Whether it has ended or is about to: it closes its connections before it has said why."""
+    try:
+        server.wait(within)
+    except ToolTimedOut:
+        return False
+    return True
