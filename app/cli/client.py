@@ -235,13 +235,6 @@ def _left(deadline: float | None) -> float:
 def _checked(answer: requests.Response) -> requests.Response:
     if answer.status_code < 300:
         return answer
-    if answer.status_code == requests.codes.unauthorized:
-        raise CliError(
-            Exit.AUTH,
-            "unauthorized",
-            "the service does not take this token",
-            "Set VMFERRY_TOKEN, or VMFERRY_HOME to the service's own: its file `token` has the first one.",
-        )
     try:
         problem = answer.json()
     except requests.JSONDecodeError:

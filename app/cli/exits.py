@@ -41,6 +41,12 @@ _BY_CLASS: Sequence[tuple[type[errors.VmferryError], Exit]] = (
     (errors.Conflict, Exit.CONFLICT),
 )
 
+_HINTS = {  # where the API's hint names a call, and there is a command for it
+    "confirmation_needed": "Repeat it with --yes if that is what you want.",
+    "unauthorized": "Set VMFERRY_TOKEN, or VMFERRY_HOME to the service's own: its file `token` has the first one.",
+    "vm_not_found": "If it is new, read the inventory again: vmferry inventory SOURCE --refresh",
+}
+
 
 class CliError(Exception):
     """What ends a command: `exit_code`, a stable `code`, the cause, a hint, and details such as a field's fault."""
@@ -58,11 +64,12 @@ class CliError(Exception):
 
 def from_problem(status: int, problem: Mapping[str, Any]) -> CliError:
     """The error for an answer of the API that is RFC 9457 problem+json."""
+    code = str(problem.get("code", f"http_{status}"))
     return CliError(
         _BY_STATUS.get(status, Exit.FAILED),
-        str(problem.get("code", f"http_{status}")),
+        code,
         str(problem.get("detail") or problem.get("title") or f"the service answered {status}"),
-        str(problem.get("hint", "")),
+        _HINTS.get(code) or str(problem.get("hint", "")),
         details=problem.get("errors") or (),
     )
 

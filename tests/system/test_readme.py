@@ -99,9 +99,22 @@ def test_commands_of_the_operations_manual_work(service: Service) -> None:
 
 
 def test_example_moves_a_vm_with_curl(lab: Lab, host: LibvirtHost, service: Service) -> None:
-    """It asks for a cold move of a VM without an operating system: refused or failed, but understood."""
-    example = ROOT / "examples" / "move-with-curl.sh"
+    name = f"{host.pool}-curl"
+    lab.add(VmSpec(name, [DiskSpec(size_mib=4, fill_mib=1)], on=False))
+    source = ("source", "add", "curl", f"{lab.host}:{lab.port}", "--username", lab.username)
+    service.run(*source, "--ca-file", str(lab.ca_file))
+    service.run("target", "add", "curl", "--pool", host.pool, "--network", f"*={host.network}")
+    service.run("inventory", "curl", "--refresh")
     environment = {**service.environment, "VMFERRY_URL": service.url, "VMFERRY_TOKEN_FILE": f"{service.home}/token"}
-    done = subprocess.run([example, "vc1", "none", "kvm"], env=environment, capture_output=True, text=True, timeout=60)
-    assert done.returncode != 0
-    assert '"not_found"' in done.stdout + done.stderr
+
+    def example(vm: str) -> subprocess.CompletedProcess[str]:
+        argv = [ROOT / "examples" / "move-with-curl.sh", "curl", vm, "curl", "disk_only"]
+        return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120)
+
+    done = example(name)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("succeeded\n")
+    assert name in [domain.name() for domain in host.domains()]
+    refused = example("none")
+    assert refused.returncode == 1
+    assert '"vm_not_found"' in refused.stderr

@@ -30,6 +30,10 @@ def test_each_status_has_its_exit_code(status: int, expected: int) -> None:
     assert error.details == [{"pointer": "/vm"}]
 
 
+def test_a_hint_that_names_a_call_becomes_one_that_names_a_command() -> None:
+    assert "vmferry inventory" in from_problem(404, {"code": "vm_not_found", "hint": "POST /v1/x"}).hint
+
+
 def test_an_answer_that_is_no_problem_document_is_told_by_its_status() -> None:
     assert from_problem(502, {}).code == "http_502"
 
