@@ -31,7 +31,7 @@ def keep_identity(
     request = {"disks": [str(disk) for disk in disks], "nics": [{"mac": nic.mac, "slot": nic.slot} for nic in vm.nics]}
     try:
         done = run(
-            [sys.executable, "-m", "converters.identity"],
+            [sys.executable, "-I", "-m", "converters.identity"],
             stdin=json.dumps(request).encode(),
             env=environment(accelerator),
             cancel=cancel,

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from app.domain.errors import ToolFailed, ToolTimedOut
 from app.process import run
 
 TOOLS = ("qemu-img", "qemu-nbd", "virt-v2v-in-place")
+VIRTIO_WIN = Path("/usr/share/virtio-win")
 ANSWER_SECONDS = 30.0
 
 
-def versions() -> dict[str, str]:
-    """Tool → version; one that is missing, or does not say its version, is left out."""
-    found = ((tool, version(tool)) for tool in TOOLS)
-    return {tool: number for tool, number in found if number}
+def versions(virtio_win: Path | None = None) -> dict[str, str]:
+    """Tool → version; one that is missing, or does not say its version, is left out.
+
+    "virtio-win" → the path of Windows' drivers: as set, else where virt-v2v looks by itself.
+    """
+    found = {tool: version(tool) for tool in TOOLS}
+    drivers = virtio_win or VIRTIO_WIN
+    if drivers.exists():
+        found["virtio-win"] = str(drivers)
+    return {tool: number for tool, number in found.items() if number}
 
 
 def version(tool: str) -> str:

@@ -21,9 +21,15 @@ SYSTEM_LOGS = Path("/var/log/libvirt/qemu")  # where virtlogd may write, also un
 class LibvirtTarget:
     """app/ports/target.py over libvirt-python. It connects when first used."""
 
-    def __init__(self, spec: TargetSpec, accelerator: Literal["auto", "kvm", "tcg"] = "auto") -> None:
+    def __init__(
+        self,
+        spec: TargetSpec,
+        accelerator: Literal["auto", "kvm", "tcg"] = "auto",
+        virtio_win: Path | None = None,
+    ) -> None:
         self._spec = spec
         self._accelerator = accelerator
+        self._virtio_win = virtio_win
         self._connection = Connection(spec.uri, spec.username, spec.password)
         self._volumes = pools.Volumes(self._connection, spec.pool)
         self._domains = domains.Domains(self._connection)
