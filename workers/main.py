@@ -6,8 +6,7 @@ import os
 import signal
 import time
 from datetime import UTC, datetime
-
-from converters.guest import VirtV2vInPlace
+from functools import partial
 
 from app.log import configure
 from app.settings import Settings
@@ -15,6 +14,7 @@ from app.store.engine import make_engine
 from app.store.jobs import SqlJobStore
 from app.store.secretbox import load_box
 from app.store.workers import SqlWorkerStore
+from converters.guest import VirtV2vInPlace
 from workers.engine import DbosEngine
 from workers.runner import RetryPolicy
 from workers.sources import open_source
@@ -46,8 +46,8 @@ def main(settings: Settings) -> int:
         DbosEngine(settings.database_url, executor),
         Adapters(
             open_source=open_source,
-            open_target=open_target,
-            converter=VirtV2vInPlace(),
+            open_target=partial(open_target, accelerator=settings.accelerator, virtio_win=settings.virtio_win),
+            converter=VirtV2vInPlace(accelerator=settings.accelerator, virtio_win=settings.virtio_win),
             clock=SystemClock(),
             home=settings.home,
             transfer_workers=settings.transfer_workers,

@@ -159,7 +159,7 @@ def test_what_could_not_be_undone_is_listed_with_its_command(world: World) -> No
     vm_id = world.add_vm()
     before = world.look(vm_id)
     world.lab.http_fault("/nfc/", status=500, count=0)
-    world.lab.fault("PowerOnVM_Task", "InvalidState", count=0, task=True)
+    world.lab.fault("PowerOnVM_Task", "InsufficientResourcesFault", count=0, task=True)
     job_id = world.submit(vm_id)["id"]
     job = world.finish(job_id)
     assert job["state"] == "rollback_failed"
