@@ -24,7 +24,7 @@ from app.domain.errors import (
 )
 from app.process import run
 from converters import qcow2
-from converters.qemu_nbd import open_nbd
+from converters.qemu_nbd import NbdImage, open_nbd
 from tests.component.test_qcow2 import servers_of
 from tests.hostile.streams import Memory, Writer, pieces
 from workers.transfer.copy import CopyProgress, copy_stream
@@ -126,6 +126,25 @@ def test_the_manifest_is_the_disks_whoever_wrote_the_stream(
     assert copy(Memory(small), again).digest == manifest.digest
     loaded = Manifest.load(tmp_path / "m.json")
     assert verify_copy(raw, loaded, format="raw", progress=nothing, cancel=nothing).digest == manifest.digest
+
+
+def test_what_was_written_is_flushed(esxi: bytes, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    write, flush = NbdImage.write, NbdImage.flush
+
+    def note_write(image: NbdImage, data: bytes | bytearray | memoryview, offset: int) -> None:
+        write(image, data, offset)
+        calls.append("write")
+
+    def note_flush(image: NbdImage) -> None:
+        flush(image)
+        calls.append("flush")
+
+    monkeypatch.setattr(NbdImage, "write", note_write)
+    monkeypatch.setattr(NbdImage, "flush", note_flush)
+    copy(Memory(esxi), target)
+    assert calls.count("write") > 10
+    assert calls[-1] == "flush"
 
 
 def test_an_empty_disk(target: Path) -> None:

@@ -151,6 +151,7 @@ def _descriptors() -> Iterator[tuple[str, bytes]]:
         "no parent id": honest.replace(b"parentCID=ffffffff\n", b""),
         "parent file": descriptor(SECTORS, more='parentFileNameHint="/var/lib/secret.vmdk"'),
         "two types": descriptor(SECTORS, more='createType="monolithicFlat"'),
+        "a parent, then none": honest.replace(b"version=1\n", b"version=1\nparentCID=12345678\n"),
         "two parents, other case": descriptor(SECTORS, more="PARENTCID=12345678"),
         "unknown line": descriptor(SECTORS, more="include /etc/passwd"),
         "bytes behind its end": honest + b"\0\0createType=custom",

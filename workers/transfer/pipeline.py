@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
-BATCH = 4 << 20  # guest bytes that one thread works on at a time
+BATCH = 2 << 20  # guest bytes that one thread works on at a time
 AHEAD = 4  # batches waiting for each thread
 
 T = TypeVar("T")

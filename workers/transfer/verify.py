@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 
 from app.domain.errors import CopyMismatch
@@ -110,17 +110,11 @@ def _holes(image: NbdImage) -> Iterator[bool]:
 def _compare(batch: _Batch, image: NbdImage) -> tuple[_Batch, int, list[int]]:
     """Bytes read, and the offsets of extents that differ."""
     read, bad = 0, []
-    start = batch.offset
-    for hole, group in groupby(batch.expected, lambda extent: extent[1]):
-        wanted = [expected for expected, _ in group]
-        length = min(len(wanted) * EXTENT, batch.offset + batch.length - start)
-        data = None if hole else memoryview(image.read(length, start))
-        read += len(data) if data else 0
-        for index, expected in enumerate(wanted):
-            offset = index * EXTENT
-            size = min(EXTENT, length - offset)
-            found = digest(data[offset : offset + size]) if data else zero_digest(size)
-            if found != (expected or zero_digest(size)):
-                bad.append(start + offset)
-        start += length
+    for index, (expected, hole) in enumerate(batch.expected):
+        offset = batch.offset + index * EXTENT
+        size = min(EXTENT, image.size - offset)
+        found = zero_digest(size) if hole else digest(image.read(size, offset))
+        read += 0 if hole else size
+        if found != (expected or zero_digest(size)):
+            bad.append(offset)
     return batch, read, bad
