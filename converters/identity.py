@@ -156,7 +156,8 @@ def write_file(g: Any, path: str, text: str) -> None:
     while not g.is_dir(folder, followsymlinks=True):
         missing.append(folder)
         folder = folder.rpartition("/")[0]
-    labels = [item["attrval"] for item in g.getxattrs(folder or "/") if item["attrname"] == LABEL]
+    attributes = g.getxattrs(folder or "/")
+    labels = [item["attrval"].rstrip(b"\0").decode() for item in attributes if item["attrname"] == LABEL]
     for made in reversed(missing):
         g.mkdir_mode(made, 0o755)
     g.write(path, text)
@@ -164,7 +165,7 @@ def write_file(g: Any, path: str, text: str) -> None:
     g.chown(0, 0, path)
     for label in labels:
         for made in (*missing, path):
-            g.setxattr(LABEL, label.decode(), len(label), made)
+            g.setxattr(LABEL, label, len(label), made)
 
 
 def concern(code: str, severity: str, cause: str, remedy: str) -> dict[str, str]:

@@ -152,7 +152,7 @@ def _make_network(connection: Any) -> None:
     """Isolated, without DHCP: the guest keeps its static address, and the host has one beside it."""
     networks = {network.name(): network for network in connection.listAllNetworks()}
     network = networks.get(NETWORK) or connection.networkDefineXML(
-        f"<network><name>{NETWORK}</name><bridge name='{BRIDGE}' stp='off' delay='0'/>"
+        f"<network><name>{NETWORK}</name><bridge name='{BRIDGE}' stp='off' delay='0'/><dns enable='no'/>"
         f"<ip address='{GATEWAY}' prefix='24'/></network>"
     )
     if not network.isActive():
