@@ -88,7 +88,8 @@ class Lines:
 
     def update(self, job: Mapping[str, Any]) -> None:
         if job["state"] == "running" and time.monotonic() - self._told >= PLAIN_PROGRESS_S:
-            self._print(f"         {job['phase']}: {totals(job['progress'])}")
+            copying = job["phase"] in ("transfer", "verify_copy")
+            self._print(f"         {job['phase']}: {totals(job['progress']) if copying else 'still at work'}")
 
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False, soft_wrap=True)
