@@ -121,7 +121,7 @@ def open_nbd(
 ) -> Iterator[NbdImage]:
     """Serve `path`, which must have been checked for foreign references, and connect `connections` times.
 
-    At the end of the block the image is closed in order, after an exception the server is killed. Nothing is flushed
+    At the end of the block the image is closed in order, after an exception the server is only stopped. Nothing is flushed
     unasked. Raises ToolFailed with qemu-nbd's reason when the image cannot be opened, ToolMissing, and at the end
     TransferInterrupted or NoSpace when it could not be closed.
     """
@@ -131,11 +131,7 @@ def open_nbd(
         words += ["--discard=unmap"] if writable else ["--read-only"]
         with spawn([*words, "--", str(path.absolute())]) as server:
             image = NbdImage(path, server, [_connect(server, socket) for _ in range(connections)])
-            try:
-                yield image
-            except BaseException:
-                image.kill()
-                raise
+            yield image
             image.close()
 
 
