@@ -122,8 +122,8 @@ def open_nbd(
     """Serve `path`, which must have been checked for foreign references, and connect `connections` times.
 
     At the end of the block the image is closed in order; after an exception the server is only stopped. Nothing is
-    flushed unasked. Raises ToolFailed with qemu-nbd's reason when the image cannot be opened, ToolMissing, and at the end
-    TransferInterrupted or NoSpace when it could not be closed.
+    flushed unasked. Raises ToolMissing, ToolFailed with qemu-nbd's reason when the image cannot be opened, and at the
+    end TransferInterrupted or NoSpace when it could not be closed.
     """
     with tempfile.TemporaryDirectory(prefix="vmferry-nbd-") as folder:
         socket = Path(folder, "s")
