@@ -57,7 +57,7 @@ KNOWN = (
 
 
 class Messages:
-    """Fed with the lines that `virt-v2v-in-place --machine-readable` prints, one JSON object each."""
+    """Fed with the lines of `virt-v2v-in-place --machine-readable`: JSON objects, and the same in plain text."""
 
     def __init__(self, log: Callable[[str], None]) -> None:
         self.concerns: list[Concern] = []
@@ -89,11 +89,11 @@ def failure(errors: list[str], stderr_tail: str) -> PermanentError:
 
 
 def _parse(text: str) -> tuple[str, str]:
-    """(message | info | warning | error, text); a line that is no such object is a plain message."""
+    """(message | info | warning | error, text). Other lines say the same for people: ("", "")."""
     try:
         value = json.loads(text)
     except ValueError:
-        return "message", text.strip()
+        return "", ""
     if not isinstance(value, dict):
-        return "message", text.strip()
+        return "", ""
     return str(value.get("type", "message")), str(value.get("message", "")).strip()

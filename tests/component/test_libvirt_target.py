@@ -54,6 +54,7 @@ def target(host: LibvirtHost) -> Iterator[LibvirtTarget]:
         with suppress(libvirt.libvirtError):
             domain.destroy()
         domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
+    target.serial_log(f"vmferry-{host.pool}").unlink(missing_ok=True)
     target.close()
 
 
@@ -95,7 +96,6 @@ def test_what_the_guest_says_on_its_serial_port_is_in_the_log(host: LibvirtHost,
     picture = target.screenshot(hw.uuid)
     assert min(struct.unpack(">II", picture[16:24])) >= 320
     target.stop(hw.uuid)
-    log.unlink()
     target.delete_volume(path.name)
 
 

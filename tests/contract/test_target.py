@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import libvirt
 import pytest
 
 from app.domain.errors import Conflict, DomainExists, InvalidRequest, NotFound, TargetDenied
@@ -68,7 +69,8 @@ class Platform:
                 if domain.name().endswith(f"-{os.getpid()}"):
                     if domain.isActive():
                         domain.destroy()
-                    domain.undefineFlags(4)  # with its NVRAM
+                    domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
+            self.target.serial_log("vmferry-contract").unlink(missing_ok=True)
 
 
 @pytest.fixture(params=["memory", "libvirt"])
