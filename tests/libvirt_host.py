@@ -87,13 +87,13 @@ def start_daemons() -> None:
     with _alone():
         _let_qemu_open_kvm()
         for daemon, path in (("virtlogd", "virtlogd-sock"), ("libvirtd", "libvirt-sock")):
-            if not _answers(path):
-                subprocess.run([f"/usr/sbin/{daemon}", "--daemon", "--timeout", str(IDLE_SECONDS)], check=True)
-                deadline = time.monotonic() + 30
-                while not _answers(path):
-                    if time.monotonic() > deadline:
-                        raise TimeoutError(f"{daemon} was started, but does not answer")
-                    time.sleep(0.1)
+            deadline = time.monotonic() + 30
+            while not _answers(path):
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{daemon} was started, but does not answer")
+                # It refuses to start while a former one is on its way out: hence again and again.
+                subprocess.run([f"/usr/sbin/{daemon}", "--daemon", "--timeout", str(IDLE_SECONDS)], check=False)
+                time.sleep(0.5)
 
 
 def _let_qemu_open_kvm() -> None:

@@ -65,8 +65,11 @@ def start_step(job: Job, name: str, now: datetime) -> Job:
 def end_step(
     job: Job, name: str, state: str, now: datetime, *, error: dict[str, Any] | None = None, detail: str = ""
 ) -> Job:
+    """An undo changes the state only: when the step ran, what it said and why it failed stay to be read."""
     step = _step(job, name)
-    values = dict(step) | {"state": state, "ended_at": now, "error": error, "detail": detail or step.detail}
+    values = dict(step) | {"state": state}
+    if state != "undone":
+        values |= {"ended_at": now, "error": error, "detail": detail or step.detail}
     return _with(job, steps=_replaced(job, StepRecord.model_validate(values)))
 
 

@@ -18,6 +18,8 @@ DEAD = re.compile(
     rb"|dracut-emergency|No bootable device|grub rescue>"
 )
 POLL_S = 2.0
+SETTLE_S = 45.0
+SETTLE_POLL_S = 5.0
 SERIAL_TAIL = 256 << 10
 SHUTDOWN_S = 60.0
 
@@ -47,8 +49,9 @@ def do(ctx: StepContext) -> str:
                     f"Look at the picture of its console and at its serial log (job folder of {job.id}).",
                 )
             ctx.clock.sleep(POLL_S)
-    _picture(ctx, "boot")
     ctx.store.record(job.id, boot=evidence)
+    _settle(ctx)
+    _picture(ctx, "boot")
     ctx.store.keep(job.id, Artefact(kind="running", name=job.domain_uuid, made=True))
     return f"up after {evidence.seconds:.0f} s: {evidence.kind}, {evidence.detail}"
 
@@ -91,6 +94,20 @@ def _tail(path: Path) -> bytes:
         log.seek(max(0, path.stat().st_size - SERIAL_TAIL))
         return log.read()
     return b""
+
+
+def _settle(ctx: StepContext) -> None:
+    """Wait for a console that stands still, for a picture that says more than the middle of a boot."""
+    deadline = ctx.clock.monotonic() + SETTLE_S
+    last = b""
+    while ctx.clock.monotonic() < deadline:
+        ctx.cancel()
+        with suppress(NotFound):
+            seen = ctx.target.screenshot(ctx.job.domain_uuid)
+            if seen == last:
+                return
+            last = seen
+        ctx.clock.sleep(SETTLE_POLL_S)
 
 
 def _picture(ctx: StepContext, name: str) -> None:

@@ -11,7 +11,6 @@ from workers.steps.context import StepContext
 
 def do(ctx: StepContext) -> str:
     job, move = ctx.job, ctx.move
-    ctx.cancel()
     ctx.require_source_off()
     known = job.artefact("annotation", job.vm_id)
     note = (
@@ -23,8 +22,9 @@ def do(ctx: StepContext) -> str:
         )
     )
     ctx.store.keep(job.id, Artefact(kind="annotation", name=job.vm_id, data={"note": note}))
-    ctx.fence()
     text = ctx.source.vm(job.vm_id).annotation
+    ctx.cancel()
+    ctx.fence()
     if note not in text:
         ctx.source.annotate(job.vm_id, f"{text}\n{note}" if text else note)
     ctx.store.keep(job.id, Artefact(kind="annotation", name=job.vm_id, made=True, data={"note": note}))
