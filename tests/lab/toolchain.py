@@ -9,6 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from converters import appliance
+from converters.accelerator import probe
 from tests.lab.cache import cache_directory, locked
 
 SOURCES = Path(__file__).parent / "simulator"
@@ -56,7 +58,11 @@ def _version(go: Path) -> tuple[int, int]:
 
 
 def run(argv: list[str], *, stdin: str = "", cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
-    """Run a build tool and give its output; RuntimeError with the end of it when the tool fails."""
+    """Run a build tool and give its output; RuntimeError with the end of it when the tool fails.
+
+    Without an `env` it gets ours, and libguestfs' appliance the accelerator that works here.
+    """
+    env = env or {**os.environ, **appliance.environment(probe())}
     done = subprocess.run(
         argv, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, cwd=cwd, env=env
     )
