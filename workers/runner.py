@@ -111,8 +111,8 @@ class Runner:
     def succeed(self, job_id: str) -> None:
         self._store.transition(job_id, JobState.SUCCEEDED)
 
-    def end(self, job_id: str, outcome: dict[str, Any], leftovers: list[dict[str, Any]] | None) -> None:
-        left = [Leftover.model_validate(item) for item in leftovers or ()]
+    def end(self, job_id: str, outcome: dict[str, Any], leftovers: list[dict[str, Any]]) -> None:
+        left = [Leftover.model_validate(item) for item in leftovers]
         error = outcome.get("error")
         if left:
             if self._store.job(job_id).state is JobState.RUNNING:

@@ -30,8 +30,8 @@ class Actions(Protocol):
     def source_unchanged(self, job_id: str) -> bool: ...
     def begin_undo(self, job_id: str) -> None: ...
     def succeed(self, job_id: str) -> None: ...
-    def end(self, job_id: str, outcome: dict[str, Any], leftovers: list[dict[str, Any]] | None) -> None:
-        """Name the state that the job ends in; `leftovers` is None when nothing was undone."""
+    def end(self, job_id: str, outcome: dict[str, Any], leftovers: list[dict[str, Any]]) -> None:
+        """Name the state that the job ends in."""
         ...
 
 
@@ -44,6 +44,17 @@ def spec_of(job: Job) -> dict[str, Any]:
         "finished": list(job.finished_steps()) if job.purpose == "move" else [],
         "hold": job.options.on_failure is OnFailure.HOLD,
     }
+
+
+def not_worth_keeping(done: list[str]) -> list[str]:
+    """What a held job undoes when its last step failed: that step's own half, and a copy that is not verified.
+
+    The source's power is not given back: it stays off.
+    """
+    failed = done[-1]
+    if failed == "shutdown":
+        return []
+    return [failed, "transfer"] if failed == "verify_copy" else [failed]
 
 
 def make_saga(actions: Actions) -> Saga:
@@ -75,11 +86,9 @@ def make_saga(actions: Actions) -> Saga:
     def fail(run: StepRunner, spec: dict[str, Any], done: list[str], outcome: dict[str, Any]) -> None:
         job = spec["job"]
         if spec["hold"] and not outcome.get("cancelled"):
-            # Only the failed step's own half is removed: the verified copy is kept for a retry.
-            left = run(f"undo:{done[-1]}", lambda: actions.undo(job, done[-1])) if done[-1] != "shutdown" else []
-            run("end", lambda: actions.end(job, outcome, left or None))
-            return
-        left = undo_all(run, job, done)
+            left = undo(run, job, not_worth_keeping(done))
+        else:
+            left = undo_all(run, job, done)
         run("end", lambda: actions.end(job, outcome, left))
 
     def roll_back(run: StepRunner, spec: dict[str, Any]) -> None:
@@ -88,9 +97,12 @@ def make_saga(actions: Actions) -> Saga:
 
     def undo_all(run: StepRunner, job: str, done: list[str]) -> list[dict[str, Any]]:
         run("undo:begin", lambda: actions.begin_undo(job))
-        leftovers: list[dict[str, Any]] = []
-        for name in reversed(done):
-            leftovers += run(f"undo:{name}", partial(actions.undo, job, name))
-        return leftovers
+        return undo(run, job, list(reversed(done)))
+
+    def undo(run: StepRunner, job: str, names: list[str]) -> list[dict[str, Any]]:
+        left: list[dict[str, Any]] = []
+        for name in names:
+            left += run(f"undo:{name}", partial(actions.undo, job, name))
+        return left
 
     return saga

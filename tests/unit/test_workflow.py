@@ -14,7 +14,7 @@ STEPS = ["preflight", "shutdown", "transfer", "verify_copy", "convert", "define"
 class Notes:
     def __init__(self, fails: str = "", cancelled: bool = False, unchanged: bool = True, left: str = "") -> None:
         self.said: list[str] = []
-        self.ended: tuple[dict[str, Any], list[dict[str, Any]] | None] | None = None
+        self.ended: tuple[dict[str, Any], list[dict[str, Any]]] | None = None
         self._fails, self._cancelled, self._unchanged, self._left = fails, cancelled, unchanged, left
 
     def do(self, job_id: str, step: str) -> dict[str, Any]:
@@ -36,7 +36,7 @@ class Notes:
     def succeed(self, job_id: str) -> None:
         self.said.append("succeeded")
 
-    def end(self, job_id: str, outcome: dict[str, Any], leftovers: list[dict[str, Any]] | None) -> None:
+    def end(self, job_id: str, outcome: dict[str, Any], leftovers: list[dict[str, Any]]) -> None:
         self.ended = (outcome, leftovers)
 
 
@@ -63,7 +63,12 @@ def test_a_failure_undoes_what_was_begun_in_reverse(index: int) -> None:
 def test_hold_undoes_only_the_failed_step() -> None:
     notes = run(Notes(fails="convert"), hold=True)
     assert notes.said == ["preflight", "shutdown", "transfer", "verify_copy", "convert", "-convert"]
-    assert notes.ended == ({"error": {"code": "x"}}, None)
+    assert notes.ended == ({"error": {"code": "x"}}, [])
+
+
+def test_hold_does_not_keep_a_copy_that_is_not_verified() -> None:
+    notes = run(Notes(fails="verify_copy"), hold=True)
+    assert notes.said == ["preflight", "shutdown", "transfer", "verify_copy", "-verify_copy", "-transfer"]
 
 
 def test_hold_leaves_the_source_as_a_failed_shutdown_left_it() -> None:
