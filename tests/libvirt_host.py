@@ -29,6 +29,7 @@ BRIDGE = "virbr-vmf"
 GATEWAY = "192.168.50.1"
 IMAGES = Path("/var/lib/libvirt/images")  # QEMU's user can enter it; /root and pytest's tmp_path it cannot
 LOCKS = Path("/run/lock")
+NETWORK_STATE = Path("/var/lib/libvirt/dnsmasq")
 IDLE_SECONDS = 300
 
 _UNDEFINE = (
@@ -150,6 +151,8 @@ def _make_pool(connection: Any, name: str, path: Path) -> None:
 
 def _make_network(connection: Any) -> None:
     """Isolated, without DHCP: the guest keeps its static address, and the host has one beside it."""
+    # libvirt 9.0 notes the MACs of a network's guests there, but makes the folder only with its first dnsmasq.
+    NETWORK_STATE.mkdir(exist_ok=True)
     networks = {network.name(): network for network in connection.listAllNetworks()}
     network = networks.get(NETWORK) or connection.networkDefineXML(
         f"<network><name>{NETWORK}</name><bridge name='{BRIDGE}' stp='off' delay='0'/><dns enable='no'/>"
