@@ -48,11 +48,12 @@ class VmferryError(Exception):
 
     code = "internal"
     retryable = False
+    usual_remedy = ""  # where nothing better is known where it is raised
 
     def __init__(self, message: str, remedy: str = "", *, code: str | None = None, **fields: Any) -> None:
         super().__init__(message)
         self.message = message
-        self.remedy = remedy
+        self.remedy = remedy or self.usual_remedy
         self.fields = fields
         if code:
             self.code = code
@@ -104,18 +105,22 @@ class TransientError(VmferryError):
 
 class SourceUnavailable(TransientError):
     code = "source_unavailable"
+    usual_remedy = "See whether it is up, and whether the worker reaches it on its port; then retry."
 
 
 class LeaseExpired(TransientError):
     code = "lease_expired"
+    usual_remedy = "The disks are read again under a new lease."
 
 
 class TransferInterrupted(TransientError):
     code = "transfer_interrupted"
+    usual_remedy = "The disk is read again from its start."
 
 
 class TargetUnavailable(TransientError):
     code = "target_unavailable"
+    usual_remedy = "See whether libvirtd runs on the worker: virsh -c URI version."
 
 
 class ToolTimedOut(TransientError):
@@ -128,6 +133,7 @@ class PermanentError(VmferryError):
 
 class SourceDenied(PermanentError):
     code = "source_denied"
+    usual_remedy = "Check the account and its privileges: vmferry source check."
 
 
 class ShutdownFailed(PermanentError):
@@ -167,6 +173,7 @@ class BootFailed(PermanentError):
 
 class TargetDenied(PermanentError):
     code = "target_denied"
+    usual_remedy = "See what libvirt's own log says: journalctl -u libvirtd."
 
 
 class DomainExists(PermanentError):
