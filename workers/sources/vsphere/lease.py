@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -73,7 +74,9 @@ class ExportLease:
         self._streams: list[DiskStream] = []
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._heart = threading.Thread(target=self._beat, name=f"lease {handle._GetMoId()}", daemon=True)
+        told = copy_context()  # so that what the thread logs bears the job's id, too
+        name = f"lease {handle._GetMoId()}"
+        self._heart = threading.Thread(target=told.run, args=(self._beat,), name=name, daemon=True)
 
     @property
     def disk_keys(self) -> Sequence[int]:
