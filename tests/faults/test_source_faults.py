@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.faults.world import World
@@ -15,6 +17,9 @@ def test_a_move_without_faults(world: World) -> None:
     assert job["state"] == "succeeded", job["error"]
     world.assert_moved(vm_id, job["id"])
     assert set(world.attempts(job["id"]).values()) == {1}
+    lines = [json.loads(line) for line in world.service.log.read_text().splitlines() if line.startswith("{")]
+    ours = [line for line in lines if "step" in line or "undo" in line or line["logger"] == "job"]
+    assert {line.get("job_id") for line in ours} == {job["id"]}
 
 
 def test_a_wrong_password_leaves_everything_as_it_was(world: World) -> None:
