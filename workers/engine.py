@@ -6,12 +6,15 @@ workers/liveness.py. Why DBOS, and what bites: docs/adr/0002-durable-engine.md.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from dbos import DBOS, DBOSClient
 
 from app.ports.engine import Saga
+from workers.liveness import FENCED
 
 QUEUE = "vmferry-jobs"
 WORKFLOW = "vmferry-saga"
@@ -71,7 +74,13 @@ class DbosEngine:
 
 
 def _run_step(name: str, function: Callable[[], Any]) -> Any:
-    def step() -> Any:  # DBOS wants a function, and takes no partial
-        return function()
+    def step() -> Any:
+        try:
+            return function()
+        except Exception:  # noqa: BLE001
+            # Steps answer their errors: what comes through here is our own database, away or full. DBOS would keep it
+            # as the step's result for ever; ended now, the run is found unfinished by the next worker and goes on.
+            structlog.get_logger("engine").exception("a step broke off: this worker ends", step=name)
+            os._exit(FENCED)
 
     return DBOS.run_step({"name": name}, step)

@@ -66,7 +66,7 @@ class Runner:
             cancel = self._cancel_check(job_id)
             try:
                 cancel()
-                detail = self._with_retries(job_id, step, cancel, lambda ctx: self._steps[step].do(ctx))
+                detail = self._with_retries(job_id, step, cancel, self._steps[step].do, step=step)
             except Cancelled as error:
                 self._store.step_ended(job_id, step, "failed", error=error.to_dict())
                 return {"error": error.to_dict(), "cancelled": True}
@@ -82,7 +82,7 @@ class Runner:
         with structlog.contextvars.bound_contextvars(job_id=job_id, undo=step):
             self._store.record(job_id, data={"executor": self._executor})
             try:
-                self._with_retries(job_id, step, self._park_check, lambda ctx: self._steps[step].undo(ctx), undo=True)
+                self._with_retries(job_id, f"undoing {step}", self._park_check, self._steps[step].undo)
             except CompensationFailed as error:
                 return self._left_over(job_id, step, error.leftovers)
             except Exception as error:  # noqa: BLE001  an undo that fails must not keep the others from running
@@ -95,15 +95,18 @@ class Runner:
                 self._store.step_ended(job_id, step, "undone")
             return []
 
-    def source_unchanged(self, job_id: str) -> bool:
-        with self._context(job_id, attempt=0, cancel=self._park_check) as ctx:
+    def look_at_source(self, job_id: str) -> dict[str, Any]:
+        with structlog.contextvars.bound_contextvars(job_id=job_id, step="look_at_source"):
+            cancel = self._cancel_check(job_id)
             try:
-                ctx.require_source_off()
+                self._with_retries(job_id, "looking at the source", cancel, StepContext.require_source_off)
             except SourceChanged as error:
-                ctx.event(f"{error.message}; copying again", level="warning")
+                self._store.event(job_id, "job.log", f"{error.message}; copying again", level="warning")
                 self._store.record(job_id, data={"converted": False})
-                return False
-            return True
+                return {"unchanged": False}
+            except VmferryError as error:
+                return {"error": error.to_dict(), "cancelled": isinstance(error, Cancelled)}
+            return {"unchanged": True}
 
     def begin_undo(self, job_id: str) -> None:
         self._store.transition(job_id, JobState.ROLLING_BACK)
@@ -130,16 +133,16 @@ class Runner:
     def _with_retries(
         self,
         job_id: str,
-        step: str,
+        what: str,
         cancel: Callable[[], None],
         act: Callable[[StepContext], Result],
         *,
-        undo: bool = False,
+        step: str = "",
     ) -> Result:
-        """Run `act` until it succeeds, fails for good, or the policy's attempts are used up."""
+        """Run `act` until it succeeds, fails for good, or the policy's attempts are used up; `step` counts them."""
 
         def once() -> Result:
-            attempt = 0 if undo else self._store.step_started(job_id, step)
+            attempt = self._store.step_started(job_id, step) if step else 0
             with self._context(job_id, attempt=attempt, cancel=cancel) as ctx:
                 return act(ctx)
 
@@ -147,7 +150,6 @@ class Runner:
             error = state.outcome.exception() if state.outcome else None
             wait = state.next_action.sleep if state.next_action else 0.0
             message = error.message if isinstance(error, VmferryError) else str(error)
-            what = f"undoing {step}" if undo else step
             self._store.event(
                 job_id,
                 "job.retry",

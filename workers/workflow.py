@@ -27,7 +27,10 @@ class Actions(Protocol):
         """What is left over, empty when all is undone."""
         ...
 
-    def source_unchanged(self, job_id: str) -> bool: ...
+    def look_at_source(self, job_id: str) -> dict[str, Any]:
+        """{"unchanged": whether a held job's copy is still the VM}, or {"error": {...}, "cancelled": …}."""
+        ...
+
     def begin_undo(self, job_id: str) -> None: ...
     def succeed(self, job_id: str) -> None: ...
     def end(self, job_id: str, outcome: dict[str, Any], leftovers: list[dict[str, Any]]) -> None:
@@ -67,12 +70,18 @@ def make_saga(actions: Actions) -> Saga:
     def move(run: StepRunner, spec: dict[str, Any]) -> None:
         job = spec["job"]
         done: list[str] = list(spec["finished"])
-        if done and not run("check:source", lambda: actions.source_unchanged(job)):
-            # The kept copy is stale. The source's power stays as someone left it; the shutdown step looks again.
-            for name in reversed(done):
-                if name != "shutdown":
-                    run(f"stale:{name}", partial(actions.undo, job, name))
-            done = []
+        if done:
+            seen = run("check:source", lambda: actions.look_at_source(job))
+            if "error" in seen:
+                left = undo_all(run, job, done) if seen["cancelled"] else []
+                run("end", lambda: actions.end(job, seen, left))
+                return
+            if not seen["unchanged"]:
+                # The kept copy is stale. The source's power stays as someone left it; the shutdown step looks again.
+                for name in reversed(done):
+                    if name != "shutdown":
+                        run(f"stale:{name}", partial(actions.undo, job, name))
+                done = []
         for name in spec["steps"]:
             if name in done:
                 continue

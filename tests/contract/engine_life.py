@@ -30,6 +30,9 @@ def main(folder: Path, executor: str) -> None:
             run(name, lambda name=name: step(name, spec))
 
     def step(name: str, spec: dict[str, Any]) -> str:
+        if name == spec.get("breaks") and executor == spec["first"]:
+            note(f"{name}!")
+            raise OSError("the database is away")
         if name == spec.get("blocks") and executor == spec["first"]:
             note(f"{name}?")
             stopping.wait()

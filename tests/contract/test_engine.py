@@ -18,6 +18,7 @@ import pytest
 
 from app.domain.errors import Parked
 from tests.contract.memory.engine import MemoryDatabase, MemoryEngine
+from workers.liveness import FENCED
 
 WAIT_S = 60.0
 
@@ -128,6 +129,10 @@ class DbosLife:
         self._say("park")
         assert self._process.wait(30) == 0
 
+    def ended(self) -> int:
+        """Its exit status, when it ends by itself."""
+        return self._process.wait(30)
+
     def kill(self) -> None:
         if self._process.poll() is None:
             os.kill(self._process.pid, signal.SIGKILL)
@@ -187,5 +192,18 @@ def test_a_killed_process_loses_no_finished_step(tmp_path: Path, blocks: str) ->
         second = world.begin_life()
         second.recover(first.executor)
         wait_for(world, [*done, f"{blocks}?", *steps[len(done) :]])
+    finally:
+        world.close()
+
+
+def test_a_run_that_breaks_off_ends_its_worker_and_is_not_forgotten(tmp_path: Path) -> None:
+    world = DbosWorld(tmp_path)
+    try:
+        first = DbosLife(tmp_path)
+        first.enqueue("job.1", {"steps": ["a", "b", "c"], "breaks": "b"})
+        assert first.ended() == FENCED
+        second = world.begin_life()
+        second.recover(first.executor)
+        wait_for(world, ["a", "b!", "b", "c"])
     finally:
         world.close()

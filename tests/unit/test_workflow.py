@@ -12,7 +12,7 @@ STEPS = ["preflight", "shutdown", "transfer", "verify_copy", "convert", "define"
 
 
 class Notes:
-    def __init__(self, fails: str = "", cancelled: bool = False, unchanged: bool = True, left: str = "") -> None:
+    def __init__(self, fails: str = "", cancelled: bool = False, unchanged: bool | None = True, left: str = "") -> None:
         self.said: list[str] = []
         self.ended: tuple[dict[str, Any], list[dict[str, Any]]] | None = None
         self._fails, self._cancelled, self._unchanged, self._left = fails, cancelled, unchanged, left
@@ -27,8 +27,9 @@ class Notes:
         self.said.append(f"-{step}")
         return [{"what": step}] if step == self._left else []
 
-    def source_unchanged(self, job_id: str) -> bool:
-        return self._unchanged
+    def look_at_source(self, job_id: str) -> dict[str, Any]:
+        away = {"error": {"code": "away"}, "cancelled": self._cancelled}
+        return away if self._unchanged is None else {"unchanged": self._unchanged}
 
     def begin_undo(self, job_id: str) -> None:
         self.said.append("undo")
@@ -88,6 +89,17 @@ def test_a_retry_of_a_held_job_goes_on_at_the_first_unfinished_step() -> None:
 def test_a_retry_copies_again_when_the_source_ran_meanwhile() -> None:
     notes = run(Notes(unchanged=False), finished=["preflight", "shutdown", "transfer"])
     assert notes.said == ["-transfer", "-preflight", *STEPS, "succeeded"]
+
+
+def test_a_retry_that_cannot_reach_the_source_fails_and_keeps_the_copy() -> None:
+    notes = run(Notes(unchanged=None), finished=["preflight", "shutdown", "transfer", "verify_copy"], hold=True)
+    assert notes.said == []
+    assert notes.ended == ({"error": {"code": "away"}, "cancelled": False}, [])
+
+
+def test_a_cancel_while_looking_at_the_source_undoes_what_was_held() -> None:
+    notes = run(Notes(unchanged=None, cancelled=True), finished=["preflight", "shutdown", "transfer"], hold=True)
+    assert notes.said == ["undo", "-transfer", "-shutdown", "-preflight"]
 
 
 def test_a_rollback_after_the_end_undoes_everything() -> None:
