@@ -19,6 +19,7 @@ from tests.libvirt_host import LibvirtHost
 from tests.service import Service
 from tests.system.demo import REPORT_TIMEOUT_S, serial_log, wait_for_report
 
+pytestmark = pytest.mark.timeout(3000)  # conversions and boots without KVM, on a busy machine
 BOOT_S = 900
 # A virt-v2v-in-place of our own making: does nothing and says that all is well, or fails as the real one does.
 FAKES = {

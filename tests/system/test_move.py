@@ -9,6 +9,7 @@ import pytest
 from tests.system.demo import MoveResult, register, run_move, stage
 
 
+@pytest.mark.timeout(3000)
 def test_a_real_guest_is_moved_and_given_back(tmp_path: Path) -> None:
     with stage(tmp_path) as at:
         register(at)
