@@ -50,6 +50,7 @@ class LibvirtHost:
 
     def __enter__(self) -> LibvirtHost:
         start_daemons()
+        self._virtlogd = _connected("virtlogd-sock")  # it would end while a conversion lasts, and no domain start
         self.connection: Any = libvirt.open(self.uri)
         with _alone():
             _remove_dead_pools(self.connection)
@@ -81,6 +82,7 @@ class LibvirtHost:
             if _lock(self._users):
                 _remove_network(self.connection)
         self.connection.close()
+        self._virtlogd.close()
 
 
 def start_daemons() -> None:
@@ -108,12 +110,21 @@ def _let_qemu_open_kvm() -> None:
 
 
 def _answers(name: str) -> bool:
-    with socket.socket(socket.AF_UNIX) as client:
-        try:
-            client.connect(f"/run/libvirt/{name}")
-        except (FileNotFoundError, ConnectionRefusedError):
-            return False
+    try:
+        _connected(name).close()
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
     return True
+
+
+def _connected(name: str) -> socket.socket:
+    client = socket.socket(socket.AF_UNIX)
+    try:
+        client.connect(f"/run/libvirt/{name}")
+    except OSError:
+        client.close()
+        raise
+    return client
 
 
 @contextmanager
