@@ -61,10 +61,13 @@ def test_a_worker_does_not_outlive_a_killed_up(tmp_path: Path) -> None:
 def test_ctrl_c_stops_up_in_good_order(tmp_path: Path) -> None:
     with Service(tmp_path / "home") as service:
         worker = worker_of(service)
+        deadline = time.monotonic() + 30
+        while f"vmferry is ready on {service.url}" not in service.log.read_text():
+            assert time.monotonic() < deadline, service.log.read_text()
+            time.sleep(0.1)
         assert service.stop(signal.SIGINT) == 0
         assert gone(worker)
         said = service.log.read_text()
-        assert f"vmferry is ready on {service.url}" in said
         assert str(service.home / "token") in said
         assert "Traceback" not in said
 
