@@ -3,7 +3,7 @@
 Every child is led by `setpriv --pdeathsig KILL`: the kernel kills it when we die, even by kill -9. The kernel ties that
 signal to the *thread* that forked, not to the process, so all children are forked by one thread that lives as long as
 the interpreter; otherwise the end of a pool's thread would kill a daemon that another thread still uses. The signal
-is not inherited by grandchildren: libguestfs, nbdkit and qemu's own helpers watch their parents themselves. Every
+is not inherited by grandchildren: what starts daemons of its own, as virt-v2v does, is run `contained`. Every
 child also leads its own session, so that stopping it takes whatever it started.
 """
 
@@ -22,6 +22,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from app.domain.errors import ToolFailed, ToolMissing, ToolTimedOut
@@ -46,6 +47,8 @@ _PACKAGES = {
     "virt-v2v-in-place": "virt-v2v",
     "virt-v2v-inspector": "virt-v2v",
 }
+
+_CONTAINED = ("unshare", "--pid", "--fork", "--kill-child=KILL", "--")
 
 _forker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fork")
 
@@ -100,12 +103,15 @@ def run(
     on_line: Callable[[str], None] | None = None,
     stdout_limit: int = 16 * MIB,
     ok: Collection[int] = (0,),
+    contained: bool = False,
 ) -> Completed:
     """Run a tool to its end and return what it printed.
 
     `cancel` is called five times a second in the caller's thread and stops the tool by raising (Cancelled, Parked).
     `on_line` gets each line of stdout, without its newline, in the caller's thread too. `env` is added to the
     allow-list. Whatever raises, the tool and all it started are gone when this returns.
+    `contained`: for a tool that leaves daemons behind when it is killed. As root it gets a PID namespace of its own:
+    the kernel ends all in it together with the tool, even when it is we who are killed.
     Raises ToolMissing, ToolTimedOut (after `timeout` seconds), and ToolFailed for an exit code that is not in `ok` or
     more than `stdout_limit` bytes of output.
     """
@@ -113,7 +119,7 @@ def run(
     err = Tail()
     out = Lines(on_line) if on_line else Capture(words[0], stdout_limit)
     with _input(stdin) as source:
-        child = _fork(words, env=env, cwd=cwd, limits=limits, stdin=source, stdout=subprocess.PIPE)
+        child = _fork(words, env=env, cwd=cwd, limits=limits, stdin=source, stdout=subprocess.PIPE, contained=contained)
     try:
         _pump(child, words, out, err, cancel, timeout)
     finally:
@@ -249,6 +255,12 @@ def _input(stdin: bytes | None) -> Iterator[int]:
         os.close(handle)
 
 
+@cache
+def _may_contain() -> bool:
+    """Namespaces are root's, and some containers keep them even from root."""
+    return subprocess.run([*_CONTAINED, "true"], capture_output=True, check=False).returncode == 0
+
+
 def _fork(
     words: Sequence[str],
     *,
@@ -258,9 +270,12 @@ def _fork(
     stdin: int,
     stdout: int,
     stderr: int | None = subprocess.PIPE,
+    contained: bool = False,
 ) -> subprocess.Popen[bytes]:
     variables = environment(env)
     prefix = ["setpriv", "--pdeathsig", "KILL", "--"]
+    if contained and _may_contain():
+        prefix += _CONTAINED
     if limits and limits != Limits():
         prefix = ["prlimit", *_limit_words(limits), "--", *prefix]
     for tool in (prefix[0], "setpriv", words[0]):

@@ -36,6 +36,7 @@ def keep_identity(
             env=environment(accelerator),
             cancel=cancel,
             timeout=LOOK_SECONDS,
+            contained=True,
         )
     except ToolMissing:
         raise

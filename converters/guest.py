@@ -74,7 +74,7 @@ class VirtV2vInPlace:
             xml.write_text(guest_xml(vm, disks))
             argv = [self._tool, "--machine-readable", "-i", "libvirtxml", str(xml)]
             try:
-                run(argv, env=env, cancel=cancel, on_line=messages.line, timeout=self._timeout_s)
+                run(argv, env=env, cancel=cancel, on_line=messages.line, timeout=self._timeout_s, contained=True)
             except ToolMissing:
                 raise
             except ToolFailed as error:

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from app.domain.errors import NoSpace, ToolFailed, UnsafeImage
+from app.domain.errors import NoSpace, ToolFailed, TransientError, UnsafeImage
 from app.process import Completed, Limits, run
 
 Format = Literal["qcow2", "raw"]
 
 INSPECTION = Limits(address_space=2 << 30, cpu_seconds=60)  # a crafted image can make qemu-img busy for ever
 NO_SPACE_TEXTS = ("No space left on device", "Disk quota exceeded")
+IN_USE_TEXT = "Is another process using the image"
 
 _HEADER = struct.Struct(">4sIQIIQI")  # magic, version, backing offset, backing length, cluster bits, size, encryption
 _FEATURES = struct.Struct(">Q")  # at byte 72, from version 3 on
@@ -109,4 +110,8 @@ def _qemu_img(command: str, path: Path, words: Sequence[str], **options: Any) ->
     except ToolFailed as error:
         if any(text in error.fields.get("stderr_tail", "") for text in NO_SPACE_TEXTS):
             raise no_space(path) from error
+        if IN_USE_TEXT in error.fields.get("stderr_tail", ""):
+            raise TransientError(
+                f"{path} is in use by another process", "See which: fuser -v on it.", code="image_in_use"
+            ) from error
         raise
