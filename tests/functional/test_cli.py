@@ -37,7 +37,7 @@ def host() -> Iterator[LibvirtHost]:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, lab: Lab, host: LibvirtHost) -> Iterator[Service]:
-    with Service(tmp_path_factory.mktemp("home"), VMFERRY_RETRY_ATTEMPTS="1", VMFERRY_LEASE_S="10") as service:
+    with Service(tmp_path_factory.mktemp("home"), VMFERRY_RETRY_ATTEMPTS="1") as service:
         add_source(service, lab, "vc", "--ca-file", str(lab.ca_file))
         target = ("target", "add", "kvm", "--uri", host.uri, "--pool", host.pool)
         service.run(*target, "--network", f"*={host.network}")
@@ -211,7 +211,7 @@ def test_ctrl_c_ends_the_wait_and_not_the_job(service: Service, lab: Lab, vm: st
     while not (running := service.json("job", "list", "--state", "running")):
         assert time.monotonic() < deadline
     waiting.send_signal(signal.SIGINT)
-    assert waiting.wait(10) == 130
+    assert waiting.wait(60) == 130
     assert service.json("job", "show", running[0]["id"])["state"] == "running"
     service.run("job", "cancel", running[0]["id"], "--wait")
 
@@ -238,7 +238,7 @@ def test_a_terminal_sees_bars(service: Service, lab: Lab, vm: str) -> None:
             while chunk := os.read(ours, 1 << 16):
                 seen += chunk
         except OSError:  # how a terminal ends
-            assert watching.wait(10) == 0
+            assert watching.wait(60) == 0
     text = seen.decode()
     assert "▸ transfer" in text
     assert "16.0 MiB" in text
