@@ -23,6 +23,7 @@ DOMAIN = """<domain type='qemu'>
       <source file='{disks[1]}'/><target dev='vdb' bus='virtio'/></disk>
     <interface type='network'><mac address='{mac}'/><source network='{network}'/><model type='virtio'/></interface>
     <serial type='pty'><log file='{log}' append='off'/></serial>
+    <graphics type='vnc' listen='127.0.0.1' autoport='yes'/><video><model type='vga'/></video>
   </devices>
 </domain>"""
 
