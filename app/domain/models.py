@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -299,11 +298,6 @@ class BootEvidence(Value):
     kind: Literal["agent", "serial", "address"]
     detail: str
     seconds: float
-
-
-def job_folder(home: PurePosixPath, job_id: str) -> PurePosixPath:
-    """Where a job's manifests, logs and pictures are: named by its id, never by a VM's name."""
-    return home / "jobs" / job_id
 
 
 class Artefact(Value):
