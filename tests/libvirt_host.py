@@ -185,10 +185,12 @@ def _remove_pool(connection: Any, name: str) -> None:
     pool = connection.storagePoolLookupByName(name)
     path = Path(ElementTree.fromstring(pool.XMLDesc()).findtext("target/path", ""))
     for domain in connection.listAllDomains():
-        if f"{path}/" in domain.XMLDesc():
+        if f"{path}/" in (xml := domain.XMLDesc()):
             with suppress(libvirt.libvirtError):  # it may go off by itself just now
                 domain.destroy()
             domain.undefineFlags(_UNDEFINE)
+            for log in ElementTree.fromstring(xml).iterfind("devices/serial/log"):
+                Path(log.get("file", "")).unlink(missing_ok=True)
     if pool.isActive():
         pool.destroy()
     pool.undefine()
