@@ -17,7 +17,7 @@ from typing import Protocol
 import deflate
 
 from app.domain.errors import TransferInterrupted
-from app.ports.source import ByteStream
+from app.ports.disks import ByteStream
 from converters.vmdk import (
     GD_AT_END,
     MAX_DESCRIPTOR,

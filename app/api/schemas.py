@@ -18,6 +18,7 @@ from app.domain.models import (
     Leftover,
     MoveOptions,
     Progress,
+    SourceKind,
     StepRecord,
     Strategy,
     Tls,
@@ -53,7 +54,7 @@ class NewSource(Ours):
     """With the id or name of a credential, or with a username and a password."""
 
     name: Name
-    kind: Literal["vcenter", "esxi"] = "vcenter"
+    kind: SourceKind = "vcenter"
     host: Annotated[str, StringConstraints(min_length=1, max_length=300)]
     credential: str = ""
     username: Username = ""

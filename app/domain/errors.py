@@ -14,6 +14,7 @@ VmferryError
 │   └── ToolTimedOut        a tool did not end in its time
 ├── PermanentError          trying again changes nothing
 │   ├── SourceDenied        wrong credential, missing privilege, untrusted certificate
+│   ├── TransportRefused    this way to the disks does not work here, another one may
 │   ├── ShutdownFailed      the guest did not shut down, and a hard power-off was not allowed
 │   ├── SourceChanged       someone started or changed the source while it was being moved
 │   ├── UnsafeImage         a disk image that may not be handed to any tool
@@ -134,6 +135,11 @@ class PermanentError(VmferryError):
 class SourceDenied(PermanentError):
     code = "source_denied"
     usual_remedy = "Check the account and its privileges: vmferry source check."
+
+
+class TransportRefused(PermanentError):
+    code = "transport_refused"
+    usual_remedy = "Another transport may work: leave the choice to vmferry, or name one."
 
 
 class ShutdownFailed(PermanentError):

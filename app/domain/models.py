@@ -38,6 +38,13 @@ class OnFailure(StrEnum):
     HOLD = "hold"  # the verified copy is kept and the source stays off; a retry goes on from there
 
 
+class Transport(StrEnum):
+    NFC = "nfc"  # an export lease: one compressed stream a disk, from its start
+    HTTPS = "https"  # byte ranges of the datastore's files, over several connections
+    NBD = "nbd"  # through nbdkit and one of its plugins
+    FILE = "file"  # an OVA, OVF or VMX
+
+
 class Concern(Value):
     """A preflight finding. A blocker stops the job before anything is touched."""
 
@@ -55,6 +62,14 @@ class Leftover(Value):
     command: str
 
 
+class Way(Value):
+    """A transport, and what speaks for it or against it with a certain VM."""
+
+    transport: Transport
+    usable: bool
+    reason: str
+
+
 class Disk(Value):
     """One virtual disk of a source VM, in the order in which the guest sees it."""
 
@@ -70,6 +85,7 @@ class Disk(Value):
     sharing: str = "none"  # none | multi_writer | bus
     thin: bool | None = None
     encrypted: bool = False
+    change_id: str = ""  # of the tracked content as it is, where changes are tracked
 
 
 class Nic(Value):
@@ -171,16 +187,29 @@ class Tls(Value):
     insecure: bool = False
 
 
+SourceKind = Literal["vcenter", "esxi", "ova", "vmx"]
+
+
 class SourceSpec(Value):
     """A registered source, with its secret in clear: made in memory only, by whoever opens the adapter."""
 
     id: str
     name: str
-    kind: Literal["vcenter", "esxi"]
-    host: str  # name or address, optionally :port
-    username: str
-    password: str = Field(repr=False)
+    kind: SourceKind
+    host: str  # name or address, optionally :port; of ova and vmx the path, or the URL, of a file or folder
+    username: str = ""
+    password: str = Field(default="", repr=False)
     tls: Tls = Tls()
+
+
+class ImageOptions(Value):
+    """How a target's disk images are made."""
+
+    format: Literal["qcow2", "raw"] = "qcow2"
+    cluster_kib: Literal[4, 16, 32, 64, 128, 256, 512, 1024, 2048] = 64  # qcow2's unit of allocation
+    preallocation: Literal["off", "metadata", "falloc", "full"] = "off"
+    compressed: bool = False  # qcow2 only: smaller, slower to read
+    discard: bool = True  # what the guest frees is given back to the storage
 
 
 class TargetSpec(Value):
@@ -191,6 +220,7 @@ class TargetSpec(Value):
     kind: Literal["libvirt"] = "libvirt"
     uri: str = "qemu:///system"
     pool: str = "default"
+    image: ImageOptions = ImageOptions()
     networks: dict[str, str] = Field(default_factory=dict)  # "*" is the default
     username: str = ""
     password: str = Field(default="", repr=False)
@@ -205,6 +235,8 @@ class MoveOptions(Value):
     networks: dict[str, str] = Field(default_factory=dict)  # over the target's own map
     force_power_off: bool = False  # allows a hard power-off where Tools cannot shut the guest down
     power_on: bool | None = None  # None: as the source was
+    transport: Transport | None = None  # None: the best that works
+    second_read: Literal["none", "sample", "all"] = "none"  # read the source again, over another connection
     shutdown_timeout_s: int = Field(default=600, ge=10, le=86400)
     boot_timeout_s: int = Field(default=600, ge=10, le=86400)
 

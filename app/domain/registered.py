@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from app.domain.models import VM, Check, TargetFacts, Tls, Value
+from app.domain.models import VM, Check, SourceKind, TargetFacts, Tls, Value
 
 
 class Credential(Value):
@@ -18,7 +18,7 @@ class Credential(Value):
 class RegisteredSource(Value):
     id: str
     name: str
-    kind: Literal["vcenter", "esxi"]
+    kind: SourceKind
     host: str
     credential_id: str
     username: str

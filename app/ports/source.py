@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
-from app.domain.models import VM, Check, PowerState
+from app.domain.models import VM, Check, PowerState, Way
+from app.ports.disks import DiskAccess
 
 CancelCheck = Callable[[], None]  # raises Cancelled or Parked when the work shall stop
-
-
-class ByteStream(Protocol):
-    """Bytes from the source. A connection that breaks raises TransferInterrupted; b"" or 0 is a clean end."""
-
-    def readinto(self, buffer: memoryview) -> int: ...
-    def close(self) -> None: ...
-
-
-class Export(Protocol):
-    """An open lease over a powered-off VM's disks; kept alive by its own thread until the context ends.
-
-    Leaving the context normally completes the lease, leaving it by an exception aborts it.
-    """
-
-    @property
-    def disk_keys(self) -> Sequence[int]: ...
-    def open(self, disk_key: int) -> ByteStream:
-        """The disk as a streamOptimized VMDK. Raises LeaseExpired, TransferInterrupted, SourceDenied."""
-        ...
-
-    def report_percent(self, percent: int) -> None: ...
 
 
 class Source(Protocol):
@@ -59,5 +38,18 @@ class Source(Protocol):
         ...
 
     def annotate(self, vm_id: str, text: str) -> None: ...
-    def export(self, vm_id: str, *, cancel: CancelCheck) -> AbstractContextManager[Export]: ...
+    def ways(self, vm: VM) -> list[Way]:
+        """How its disks could be read, the best first, with what speaks for each or against it."""
+        ...
+
+    def access(
+        self, vm_id: str, transport: str, *, snapshot: str = "", cancel: CancelCheck
+    ) -> AbstractContextManager[DiskAccess]:
+        """Open one of `ways` to the disks as they are, or as they were in a snapshot (its id).
+
+        Leaving the context normally says that all was read, leaving it by an exception that it was not.
+        Raises TransportRefused where this way does not work and another one may.
+        """
+        ...
+
     def close(self) -> None: ...

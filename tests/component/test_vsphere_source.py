@@ -12,7 +12,8 @@ import pytest
 
 from app.domain.errors import LeaseExpired, PermanentError, SourceDenied, SourceUnavailable, TransferInterrupted
 from app.domain.models import PowerState, SourceSpec
-from app.ports.source import ByteStream, Source
+from app.ports.disks import ByteStream
+from app.ports.source import Source
 from tests.contract.source_platforms import MIB, lab_spec
 from tests.contract.test_source import decode, go_on
 from tests.lab.lab import Lab
@@ -131,11 +132,11 @@ def test_a_vm_that_is_busy_is_waited_for(lab: Lab, source: Source) -> None:
 
 
 def test_a_lease_whose_owner_died_is_waited_for(lab: Lab, source: Source, vm_id: str) -> None:
-    dead = source.export(vm_id, cancel=go_on)
+    dead = source.access(vm_id, "nfc", cancel=go_on)
     dead.__enter__()._stop.set()  # type: ignore[attr-defined]  # its heart stops, as by kill -9
     asked: list[float] = []
-    with source.export(vm_id, cancel=lambda: asked.append(time.monotonic())) as export:
-        assert decode(export.open(2000), 8 * MIB) == raw(lab, vm_id)
+    with source.access(vm_id, "nfc", cancel=lambda: asked.append(time.monotonic())) as export:
+        assert decode(export.disk(2000).open_stream(), 8 * MIB) == raw(lab, vm_id)
     assert asked[-1] - asked[0] > 1
     assert lab.vm(vm_id)["open_leases"] == 0
 
@@ -154,23 +155,23 @@ def test_annotating_needs_its_privilege(lab: Lab, source: Source, vm_id: str) ->
 def test_every_form_of_an_export(lab: Lab, source: Source, vm_id: str, where: str, mode: str) -> None:
     lab.set_lease_host(where)
     lab.set_export_mode(mode)
-    with source.export(vm_id, cancel=go_on) as export:
-        assert decode(export.open(2000), 8 * MIB) == raw(lab, vm_id)
+    with source.access(vm_id, "nfc", cancel=go_on) as export:
+        assert decode(export.disk(2000).open_stream(), 8 * MIB) == raw(lab, vm_id)
     assert lab.vm(vm_id)["open_leases"] == 0
 
 
 @pytest.mark.parametrize("mode", ["chunked", "length", "close"])
 def test_a_cut_body(lab: Lab, source: Source, vm_id: str, mode: str) -> None:
     lab.set_export_mode(mode)
-    with source.export(vm_id, cancel=go_on) as export:
+    with source.access(vm_id, "nfc", cancel=go_on) as export:
         lab.http_fault("/nfc/", cut_percent=50)
         with pytest.raises(TransferInterrupted):
-            decode(export.open(2000), 8 * MIB)
+            decode(export.disk(2000).open_stream(), 8 * MIB)
         if mode != "close":  # there, only the VMDK tells a cut from an end
             lab.http_fault("/nfc/", cut_percent=50)
             with pytest.raises(TransferInterrupted):
-                drain(export.open(2000))
-        assert decode(export.open(2000), 8 * MIB) == raw(lab, vm_id)  # the lease still stands
+                drain(export.disk(2000).open_stream())
+        assert decode(export.disk(2000).open_stream(), 8 * MIB) == raw(lab, vm_id)  # the lease still stands
 
 
 @pytest.mark.parametrize(
@@ -179,14 +180,14 @@ def test_a_cut_body(lab: Lab, source: Source, vm_id: str, mode: str) -> None:
 )
 def test_a_disk_that_is_not_served(lab: Lab, source: Source, vm_id: str, status: int, error: type[Exception]) -> None:
     lab.http_fault("/nfc/", status=status)
-    with source.export(vm_id, cancel=go_on) as export, pytest.raises(error):
-        export.open(2000)
+    with source.access(vm_id, "nfc", cancel=go_on) as export, pytest.raises(error):
+        export.disk(2000).open_stream()
 
 
 def test_a_slow_reader_keeps_its_lease_even_when_the_session_ends(lab: Lab, source: Source, vm_id: str) -> None:
     lab.clear()
-    with source.export(vm_id, cancel=go_on) as export:
-        stream = export.open(2000)
+    with source.access(vm_id, "nfc", cancel=go_on) as export:
+        stream = export.disk(2000).open_stream()
         buffer = memoryview(bytearray(4096))
         stream.readinto(buffer)
         time.sleep(1)
@@ -201,9 +202,9 @@ def test_a_slow_reader_keeps_its_lease_even_when_the_session_ends(lab: Lab, sour
 
 
 def test_a_lease_that_cannot_be_kept_ends_the_reading(lab: Lab, source: Source, vm_id: str) -> None:
-    with pytest.raises(LeaseExpired), source.export(vm_id, cancel=go_on) as export:  # noqa: PT012
+    with pytest.raises(LeaseExpired), source.access(vm_id, "nfc", cancel=go_on) as export:  # noqa: PT012
         lab.http_fault("/nfc/", rate=2000)
-        stream = export.open(2000)
+        stream = export.disk(2000).open_stream()
         lab.fault("HttpNfcLeaseProgress", "SystemError", count=0)
         drain(stream)
 
@@ -218,8 +219,8 @@ def test_the_end_of_an_export_wakes_a_blocked_read(lab: Lab, source: Source, vm_
         except LeaseExpired as error:
             seen.append(error)
 
-    with source.export(vm_id, cancel=go_on) as export:
-        reader = threading.Thread(target=read, args=(export.open(2000),))
+    with source.access(vm_id, "nfc", cancel=go_on) as export:
+        reader = threading.Thread(target=read, args=(export.disk(2000).open_stream(),))
         reader.start()
         time.sleep(0.5)
         assert reader.is_alive()
@@ -233,7 +234,7 @@ def test_the_end_of_an_export_wakes_a_blocked_read(lab: Lab, source: Source, vm_
 def test_nvram_is_no_disk(lab: Lab, source: Source) -> None:
     efi = lab.add(VmSpec("efi", [DiskSpec(size_mib=2)], firmware="efi", on=False))
     assert source.vm(efi).firmware == "efi"
-    with source.export(efi, cancel=go_on) as export:
+    with source.access(efi, "nfc", cancel=go_on) as export:
         assert list(export.disk_keys) == [2000]
 
 

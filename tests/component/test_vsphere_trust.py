@@ -138,6 +138,6 @@ def test_the_environment_changes_no_trust(lab: Lab, source: Source, monkeypatch:
 def test_a_self_signed_host_is_trusted_by_the_lease(tmp_path: Path) -> None:
     with Lab(tmp_path, [VmSpec("x", [DiskSpec(size_mib=2, fill_mib=1)], on=False)], host_self_signed=True) as lab:
         source = open_source(lab_spec(lab))
-        with source.export(lab.ids[0], cancel=go_on) as export:
-            assert decode(export.open(2000), 2 * MIB) == raw(lab, lab.ids[0])
+        with source.access(lab.ids[0], "nfc", cancel=go_on) as export:
+            assert decode(export.disk(2000).open_stream(), 2 * MIB) == raw(lab, lab.ids[0])
         source.close()

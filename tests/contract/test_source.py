@@ -19,7 +19,8 @@ from app.domain.errors import (
     SourceDenied,
 )
 from app.domain.models import PowerState
-from app.ports.source import ByteStream, Source
+from app.ports.disks import ByteStream
+from app.ports.source import Source
 from converters.vmdk_stream import StreamReader
 from tests.contract.source_platforms import MIB, LabPlatform, MemoryPlatform, Platform
 from tests.lab.lab import Lab
@@ -109,7 +110,7 @@ def test_check_names_a_missing_privilege(platform: Platform, source: Source, pri
 def test_a_call_without_its_privilege_names_it(platform: Platform, source: Source) -> None:
     vm_id = platform.add("denied")
     platform.deny("VApp.Export")
-    with pytest.raises(SourceDenied, match=r"VApp\.Export"), source.export(vm_id, cancel=go_on):
+    with pytest.raises(SourceDenied, match=r"VApp\.Export"), source.access(vm_id, "nfc", cancel=go_on):
         pass
 
 
@@ -185,28 +186,28 @@ def test_annotate(platform: Platform, source: Source) -> None:
 
 def test_export_gives_each_disk(platform: Platform, source: Source) -> None:
     vm_id = platform.add("exported", disks=(4, 2))
-    with source.export(vm_id, cancel=go_on) as export:
+    with source.access(vm_id, "nfc", cancel=go_on) as export:
         assert list(export.disk_keys) == [2000, 2001]
         assert platform.open_leases(vm_id) == 1
         export.report_percent(50)
         for disk in source.vm(vm_id).disks:
-            assert decode(export.open(disk.key), disk.capacity_bytes) == platform.raw(vm_id, disk.key)
+            assert decode(export.disk(disk.key).open_stream(), disk.capacity_bytes) == platform.raw(vm_id, disk.key)
         with pytest.raises(NotFound):
-            export.open(2009)
+            export.disk(2009).open_stream()
     assert platform.open_leases(vm_id) == 0
     source.power_on(vm_id)  # the platform has let go of it
 
 
 def test_a_disk_can_be_read_twice(platform: Platform, source: Source) -> None:
     vm_id = platform.add("twice")
-    with source.export(vm_id, cancel=go_on) as export:
-        first = decode(export.open(2000), 2 * MIB)
-        assert decode(export.open(2000), 2 * MIB) == first
+    with source.access(vm_id, "nfc", cancel=go_on) as export:
+        first = decode(export.disk(2000).open_stream(), 2 * MIB)
+        assert decode(export.disk(2000).open_stream(), 2 * MIB) == first
 
 
 def test_no_export_of_a_running_vm(platform: Platform, source: Source) -> None:
     vm_id = platform.add("runs", on=True)
-    with pytest.raises(SourceChanged), source.export(vm_id, cancel=go_on):
+    with pytest.raises(SourceChanged), source.access(vm_id, "nfc", cancel=go_on):
         pass
     assert platform.open_leases(vm_id) == 0
 
@@ -214,8 +215,8 @@ def test_no_export_of_a_running_vm(platform: Platform, source: Source) -> None:
 @pytest.mark.parametrize("error", [ValueError("mine"), Cancelled("stop"), Parked()], ids=["error", "cancel", "park"])
 def test_an_exception_ends_the_lease_and_passes(platform: Platform, source: Source, error: BaseException) -> None:
     vm_id = platform.add("aborted")
-    with pytest.raises(type(error)) as caught, source.export(vm_id, cancel=go_on) as export:  # noqa: PT012
-        export.open(2000).readinto(memoryview(bytearray(512)))
+    with pytest.raises(type(error)) as caught, source.access(vm_id, "nfc", cancel=go_on) as export:  # noqa: PT012
+        export.disk(2000).open_stream().readinto(memoryview(bytearray(512)))
         raise error
     assert caught.value is error
     assert platform.open_leases(vm_id) == 0
@@ -228,15 +229,15 @@ def test_a_cancel_before_the_lease_is_ready_leaves_none(platform: Platform, sour
     def cancel() -> None:
         raise Cancelled("stop")
 
-    with pytest.raises(Cancelled), source.export(vm_id, cancel=cancel):
+    with pytest.raises(Cancelled), source.access(vm_id, "nfc", cancel=cancel):
         pass
     assert platform.open_leases(vm_id) == 0
 
 
 def test_an_expired_lease_shows_at_the_next_read(platform: Platform, source: Source) -> None:
     vm_id = platform.add("expires", disks=(16,))
-    with pytest.raises(LeaseExpired), source.export(vm_id, cancel=go_on) as export:  # noqa: PT012
-        stream = export.open(2000)
+    with pytest.raises(LeaseExpired), source.access(vm_id, "nfc", cancel=go_on) as export:  # noqa: PT012
+        stream = export.disk(2000).open_stream()
         platform.expire_leases()
         buffer = memoryview(bytearray(4096))
         deadline = time.monotonic() + 20
@@ -248,9 +249,9 @@ def test_an_expired_lease_shows_at_the_next_read(platform: Platform, source: Sou
 
 def test_nothing_can_be_read_after_the_end(platform: Platform, source: Source) -> None:
     vm_id = platform.add("over")
-    with source.export(vm_id, cancel=go_on) as export:
-        stream = export.open(2000)
+    with source.access(vm_id, "nfc", cancel=go_on) as export:
+        stream = export.disk(2000).open_stream()
     with pytest.raises(LeaseExpired):
         stream.readinto(memoryview(bytearray(512)))
     with pytest.raises(LeaseExpired):
-        export.open(2000)
+        export.disk(2000).open_stream()

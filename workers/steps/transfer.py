@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from app.domain.models import Artefact, Disk, Leftover
-from app.ports.source import Export
+from app.domain.models import Artefact, Disk, Leftover, Transport
+from app.ports.disks import DiskAccess, StreamDisk
 from workers.steps.context import StepContext
 from workers.transfer.copy import CopyProgress, copy_stream
 from workers.transfer.meter import Meter
@@ -34,15 +34,15 @@ def do(ctx: StepContext) -> str:
     for index in finished:
         meter.resume(vm.disks[index].key, job.disks)
     if len(finished) < len(vm.disks):
-        with ctx.source.export(job.vm_id, cancel=ctx.cancel) as export:
+        with ctx.source.access(job.vm_id, Transport.NFC, cancel=ctx.cancel) as access:
             for index, disk in enumerate(vm.disks):
                 if index not in finished:
-                    _copy(ctx, export, index, disk, meter)
+                    _copy(ctx, access, index, disk, meter)
     ctx.require_source_off()
     return meter.summary()
 
 
-def _copy(ctx: StepContext, export: Export, index: int, disk: Disk, meter: Meter) -> None:
+def _copy(ctx: StepContext, access: DiskAccess, index: int, disk: Disk, meter: Meter) -> None:
     name = ctx.move.volume_name(index)
     part = f"{name}.a{ctx.attempt}.part"
     ctx.store.keep(ctx.job.id, Artefact(kind="volume", name=name))
@@ -50,9 +50,11 @@ def _copy(ctx: StepContext, export: Export, index: int, disk: Disk, meter: Meter
 
     def progress(seen: CopyProgress) -> None:
         meter.update(disk.key, seen)
-        export.report_percent(meter.percent())
+        access.report_percent(meter.percent())
 
-    with closing(export.open(disk.key)) as stream:
+    source = access.disk(disk.key)
+    assert isinstance(source, StreamDisk)
+    with closing(source.open_stream()) as stream:
         manifest = copy_stream(
             stream,
             path,

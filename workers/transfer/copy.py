@@ -10,7 +10,8 @@ from functools import cache
 from pathlib import Path
 
 from app.domain.errors import Conflict
-from app.ports.source import ByteStream, CancelCheck
+from app.ports.disks import ByteStream
+from app.ports.source import CancelCheck
 from converters.qcow2 import check_plain
 from converters.qemu_nbd import NbdImage, open_nbd
 from converters.vmdk_stream import Grain, StreamReader

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from app.domain.errors import LeaseExpired, NotFound, ShutdownFailed, SourceChanged, SourceDenied
-from app.domain.models import VM, Check, PowerState
-from app.ports.source import ByteStream, CancelCheck
+from app.domain.models import VM, Check, PowerState, Transport, Way
+from app.ports.disks import ByteStream
+from app.ports.source import CancelCheck
 from tests.hostile.streams import SECTOR, Writer, pieces
 
 PRIVILEGES = ("VApp.Export", "VirtualMachine.Interact.PowerOff", "VirtualMachine.Interact.PowerOn")
@@ -134,8 +135,11 @@ class MemorySource:
         self._enter("annotate", vm_id)
         self._vms[vm_id] = self._get(vm_id).model_copy(update={"annotation": text})
 
+    def ways(self, vm: VM) -> list[Way]:
+        return [Way(transport=Transport.NFC, usable=True, reason="in memory")]
+
     @contextmanager
-    def export(self, vm_id: str, *, cancel: CancelCheck) -> Iterator[MemoryExport]:
+    def access(self, vm_id: str, transport: str, *, snapshot: str = "", cancel: CancelCheck) -> Iterator[MemoryExport]:
         self._enter("export", vm_id)
         if self._get(vm_id).power_state is not PowerState.OFF:
             raise SourceChanged(f"{vm_id} is on", "See to it that nobody starts it.")
@@ -184,8 +188,23 @@ class MemorySource:
         self.fail(how)
 
 
+@dataclass(frozen=True)
+class MemoryDisk:
+    """A StreamDisk."""
+
+    export: MemoryExport
+    key: int
+    identity: str
+
+    def open_stream(self) -> ByteStream:
+        return self.export.open(self.key)
+
+
 class MemoryExport:
     """An open lease; `percents` is what was reported."""
+
+    transport = Transport.NFC
+    connections = 2
 
     def __init__(self, source: MemorySource, vm_id: str, disks: Mapping[int, bytes]) -> None:
         self.vm_id = vm_id
@@ -198,11 +217,14 @@ class MemoryExport:
     def disk_keys(self) -> Sequence[int]:
         return list(self._disks)
 
+    def disk(self, key: int) -> MemoryDisk:
+        if key not in self._disks:
+            raise NotFound(f"no disk {key}", "List the VM's disks again.")
+        return MemoryDisk(self, key, f"{self.vm_id} {key} {hash(self._disks[key])}")
+
     def open(self, disk_key: int) -> ByteStream:
         self.alive()
         self._source.fail("open")
-        if disk_key not in self._disks:
-            raise NotFound(f"no disk {disk_key}", "List the VM's disks again.")
         disk = self._disks[disk_key]
         return _Stream(self._source, self, Writer(len(disk) // SECTOR, pieces(disk)).write())
 

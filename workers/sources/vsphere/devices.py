@@ -39,6 +39,11 @@ def disks(devices: Sequence[Any], boot_keys: Sequence[int] = ()) -> tuple[Disk, 
     return tuple(sorted(found, key=place))
 
 
+def identity(disk: Disk) -> str:
+    """What a copy's journal is tied to: another file, size or change id is another content."""
+    return f"{disk.path} {disk.capacity_bytes} {disk.change_id}"
+
+
 def family(controller: str) -> str:
     """scsi, sata, nvme or ide: bus numbers are unique within one. What is unknown is its own family."""
     return _FAMILY.get(controller, controller)
@@ -87,6 +92,7 @@ def _as_disk(device: Any, controller: Any) -> Disk:
         sharing=_sharing(backing, controller),
         thin=getattr(backing, "thinProvisioned", None),
         encrypted=bool(getattr(backing, "keyId", None)),
+        change_id=getattr(backing, "changeId", None) or "",
     )
 
 

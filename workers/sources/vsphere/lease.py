@@ -15,6 +15,8 @@ import structlog
 from pyVmomi import vim
 
 from app.domain.errors import LeaseExpired, NotFound, SourceDenied, SourceUnavailable, VmferryError
+from app.domain.models import Disk, Transport
+from app.ports.disks import ByteStream
 from app.ports.source import CancelCheck
 from workers.sources.vsphere import devices
 from workers.sources.vsphere.deviceurls import map_urls
@@ -33,14 +35,17 @@ log = structlog.get_logger(__name__)
 
 
 @contextmanager
-def export(session: Session, vm_id: str, cancel: CancelCheck) -> Iterator[ExportLease]:
-    """Open a lease and keep it; complete it at the end, abort it on an exception. The server has let go of the VM then.
+def export(session: Session, vm_id: str, snapshot: str, cancel: CancelCheck) -> Iterator[ExportLease]:
+    """Open a lease, over a snapshot if one is named, and keep it; complete it at the end, abort it on an exception.
+
+    The server has let go of the VM then.
 
     A lease that a killed worker left behind bars a new one until it times out: that is waited for.
     Raises SourceChanged when the VM runs, PermanentError when a disk is not among what the lease offers.
     """
     vm = session.object(vim.VirtualMachine, vm_id)
-    lease = session.when_free(lambda: _open(session, vm, cancel), cancel)
+    of = session.object(vim.vm.Snapshot, snapshot) if snapshot else vm
+    lease = session.when_free(lambda: _open(session, of, cancel), cancel)
     try:
         yield lease
     except BaseException:
@@ -49,10 +54,12 @@ def export(session: Session, vm_id: str, cancel: CancelCheck) -> Iterator[Export
     lease.end(lease.handle.HttpNfcLeaseComplete)
 
 
-def _open(session: Session, vm: Any, cancel: CancelCheck) -> ExportLease:
-    lease = ExportLease(session, session.call_once(vm.ExportVm))
+def _open(session: Session, of: Any, cancel: CancelCheck) -> ExportLease:
+    lease = ExportLease(
+        session, session.call_once(of.ExportSnapshot if isinstance(of, vim.vm.Snapshot) else of.ExportVm)
+    )
     try:
-        lease.start(vm, cancel)
+        lease.start(of, cancel)
     except BaseException as error:
         lease.end(lease.handle.HttpNfcLeaseAbort)
         if isinstance(error.__cause__, Busy):  # some versions say it through the lease instead of refusing the call
@@ -61,13 +68,32 @@ def _open(session: Session, vm: Any, cancel: CancelCheck) -> ExportLease:
     return lease
 
 
+class ExportedDisk:
+    """StreamDisk: one disk of a lease."""
+
+    def __init__(self, lease: ExportLease, disk: Disk) -> None:
+        self._lease = lease
+        self._disk = disk
+
+    @property
+    def identity(self) -> str:
+        return devices.identity(self._disk)
+
+    def open_stream(self) -> ByteStream:
+        return self._lease.open(self._disk.key)
+
+
 class ExportLease:
-    """An Export over an HttpNfcLease."""
+    """DiskAccess over an HttpNfcLease."""
+
+    transport = Transport.NFC
+    connections = 4  # a host has about 50 MB of buffers for all NFC readers
 
     def __init__(self, session: Session, handle: Any) -> None:
         self.handle = handle
         self._session = session
         self._urls: dict[int, Any] = {}
+        self._disks: dict[int, Disk] = {}
         self._percent = 0
         self._timeout = 300.0
         self._over = ""  # why the lease can be read no more
@@ -82,11 +108,14 @@ class ExportLease:
     def disk_keys(self) -> Sequence[int]:
         return list(self._urls)
 
+    def disk(self, key: int) -> ExportedDisk:
+        if key not in self._urls:
+            raise NotFound(f"the export has no disk {key}", "List the VM's disks again.")
+        return ExportedDisk(self, self._disks[key])
+
     def open(self, disk_key: int) -> DiskStream:
         """The disk as a streamOptimized VMDK, from its start."""
         self._alive()
-        if disk_key not in self._urls:
-            raise NotFound(f"the export has no disk {disk_key}", "List the VM's disks again.")
         endpoint, context, target, cookie = self._way_to(self._urls[disk_key])
         stream = DiskStream(endpoint, context, target, cookie, alive=self._alive, look=self._look)
         with self._lock:
@@ -100,7 +129,7 @@ class ExportLease:
         """What the heartbeat tells the server: 0 to 100."""
         self._percent = max(0, min(100, percent))
 
-    def start(self, vm: Any, cancel: CancelCheck) -> None:
+    def start(self, of: Any, cancel: CancelCheck) -> None:
         """Wait until the lease is ready, find the URL of each disk, and begin to keep the lease alive."""
         deadline = time.monotonic() + READY_SECONDS
         while self._state() != vim.HttpNfcLease.State.ready:
@@ -111,8 +140,10 @@ class ExportLease:
         info = self._session.properties(self.handle, "info").get("info")
         if info is None:
             raise SourceUnavailable("the export lease is ready, but does not say where the disks are", "")
-        hardware = self._session.properties(vm, "config.hardware.device")
-        self._urls = map_urls(info.deviceUrl, devices.disks(hardware.get("config.hardware.device") or ()))
+        hardware = self._session.properties(of, "config.hardware.device")
+        disks = devices.disks(hardware.get("config.hardware.device") or ())
+        self._disks = {disk.key: disk for disk in disks}
+        self._urls = map_urls(info.deviceUrl, disks)
         self._timeout = float(info.leaseTimeout or self._timeout)
         self._heart.start()
 

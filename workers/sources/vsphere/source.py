@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from pyVmomi import vim
 
 from app.domain.errors import SourceUnavailable
-from app.domain.models import VM, Check, PowerState, SourceSpec
-from app.ports.source import CancelCheck, Export
+from app.domain.models import VM, Check, PowerState, SourceSpec, Transport, Way
+from app.ports.disks import DiskAccess
+from app.ports.source import CancelCheck
 from workers.sources.vsphere import check, inventory, lease, power
 from workers.sources.vsphere.session import Session
 
@@ -53,8 +54,13 @@ class VsphereSource:
     def annotate(self, vm_id: str, text: str) -> None:
         power.annotate(self._session, vm_id, text)
 
-    def export(self, vm_id: str, *, cancel: CancelCheck) -> AbstractContextManager[Export]:
-        return lease.export(self._session, vm_id, cancel)
+    def ways(self, vm: VM) -> list[Way]:
+        return [Way(transport=Transport.NFC, usable=True, reason="an export lease works with any datastore")]
+
+    def access(
+        self, vm_id: str, transport: str, *, snapshot: str = "", cancel: CancelCheck
+    ) -> AbstractContextManager[DiskAccess]:
+        return lease.export(self._session, vm_id, snapshot, cancel)
 
     def close(self) -> None:
         self._session.close()
