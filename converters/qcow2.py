@@ -108,10 +108,16 @@ def _qemu_img(command: str, path: Path, words: Sequence[str], **options: Any) ->
     try:
         return run(["qemu-img", command, *words], **options)
     except ToolFailed as error:
-        if any(text in error.fields.get("stderr_tail", "") for text in NO_SPACE_TEXTS):
-            raise no_space(path) from error
-        if IN_USE_TEXT in error.fields.get("stderr_tail", ""):
-            raise TransientError(
-                f"{path} is in use by another process", "See which: fuser -v on it.", code="image_in_use"
-            ) from error
+        if known := known_cause(path, error):
+            raise known from error
         raise
+
+
+def known_cause(path: Path, error: ToolFailed) -> NoSpace | TransientError | None:
+    """What a QEMU tool said, where it has an error of its own."""
+    said = error.fields.get("stderr_tail", "")
+    if any(text in said for text in NO_SPACE_TEXTS):
+        return no_space(path)
+    if IN_USE_TEXT in said:
+        return TransientError(f"{path} is in use by another process", "See which: fuser -v on it.", code="image_in_use")
+    return None

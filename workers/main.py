@@ -20,6 +20,7 @@ from workers.runner import RetryPolicy
 from workers.sources import open_source
 from workers.steps.context import Adapters
 from workers.targets import open_target
+from workers.transfer.slots import HostSlots
 from workers.worker import Worker, new_executor
 
 
@@ -51,6 +52,8 @@ def main(settings: Settings) -> int:
             clock=SystemClock(),
             home=settings.home,
             transfer_workers=settings.transfer_workers,
+            disk_connections=settings.disk_connections,
+            slots=HostSlots(settings.host_connections),
         ),
         executor=executor,
         max_jobs=settings.max_jobs,

@@ -208,7 +208,7 @@ class ImageOptions(Value):
     format: Literal["qcow2", "raw"] = "qcow2"
     cluster_kib: Literal[4, 16, 32, 64, 128, 256, 512, 1024, 2048] = 64  # qcow2's unit of allocation
     preallocation: Literal["off", "metadata", "falloc", "full"] = "off"
-    compressed: bool = False  # qcow2 only: smaller, slower to read
+    compressed: bool = False  # qcow2 only, and disks of whole clusters: smaller, slower to read
     discard: bool = True  # what the guest frees is given back to the storage
 
 

@@ -10,14 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.errors import InvalidRequest
-from workers.transfer.manifest import EXTENT, Manifest, ManifestBuilder, digest, zero_digest
+from workers.transfer.extents import Extent, ExtentTable
+from workers.transfer.manifest import EXTENT, Manifest, digest, zero_digest
 
 
 def build(capacity: int, extents: dict[int, bytes], disk: str = "2000") -> Manifest:
-    builder = ManifestBuilder(disk, capacity)
-    for index, data in sorted(extents.items()):
-        builder.add(index, digest(data))
-    return builder.build(data_bytes=len(extents) * EXTENT, wire_bytes=5)
+    table = ExtentTable(capacity)
+    for index, data in extents.items():
+        table.add(Extent(index, EXTENT, digest(data)))
+    return table.manifest(disk, wire_bytes=5)
 
 
 @given(st.integers(0, 40 * EXTENT), st.data())

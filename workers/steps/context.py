@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from app.ports.converter import Converter
 from app.ports.source import Source
 from app.ports.store import JobStore
 from app.ports.target import Target
+from workers.transfer.slots import HostSlots
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,9 @@ class Adapters:
     converter: Converter
     clock: Clock
     home: Path  # VMFERRY_HOME
-    transfer_workers: int = 2
+    transfer_workers: int = 2  # threads that inflate, hash and write the streams of a job
+    disk_connections: int = 4  # to the source, for each disk that is read in ranges
+    slots: HostSlots = field(default_factory=lambda: HostSlots(8))
 
 
 class Step(Protocol):

@@ -7,8 +7,10 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
-BATCH = 2 << 20  # guest bytes that one thread works on at a time
 AHEAD = 4  # batches waiting for each thread
+
+Take = Callable[[int], None]
+"""Called with the bytes that were just read from a source; it may wait, so that a limit is kept."""
 
 T = TypeVar("T")
 R = TypeVar("R")
