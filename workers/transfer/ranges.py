@@ -19,6 +19,7 @@ from workers.transfer.pipeline import Take
 from workers.transfer.sink import CELL, WINDOW, Sink, Written
 
 STRETCH = 16 * WINDOW  # guest bytes that a thread takes at a time, so that one request reads many windows
+AHEAD = 8  # windows for each thread that may wait to be taken, so that what no journal knows yet stays bounded
 TRIES = 5  # of one window, before a connection that breaks ends the copy
 PAUSE_S = 0.2  # before the second try; it doubles
 
@@ -46,7 +47,7 @@ def copy_ranges(
     When anything raises, `abort` is called, which must make writes under way end, and no thread is left when the error
     reaches the caller; so it is when the generator is closed.
     """
-    crew = _Crew(disk, sink, _stretches(windows), take)
+    crew = _Crew(disk, sink, _stretches(windows), take, connections * AHEAD)
     threads = [threading.Thread(target=crew.work, name=f"transfer-{n}", daemon=True) for n in range(connections)]
     for thread in threads:
         thread.start()
@@ -76,8 +77,8 @@ def copy_ranges(
 class _Crew:
     """What the threads share. `results`: windows done, an error, or None for each thread that has ended."""
 
-    def __init__(self, disk: RangeDisk, sink: Sink, stretches: Iterator[list[Window]], take: Take) -> None:
-        self.results: queue.SimpleQueue[Written | BaseException | None] = queue.SimpleQueue()
+    def __init__(self, disk: RangeDisk, sink: Sink, stretches: Iterator[list[Window]], take: Take, ahead: int) -> None:
+        self.results: queue.Queue[Written | BaseException | None] = queue.Queue(ahead)
         self._disk = disk
         self._sink = sink
         self._stretches = stretches
@@ -104,7 +105,7 @@ class _Crew:
                     try:
                         reader = reader or self._open()
                         for written in self._read(reader, stretch[done:], buffer):
-                            self.results.put(written)
+                            self._tell(written)
                             done += 1
                             failures = 0
                     except TransferInterrupted:
@@ -115,11 +116,20 @@ class _Crew:
                         if failures >= TRIES or self._stopped.wait(PAUSE_S * 2 ** (failures - 1)):
                             raise
         except BaseException as error:  # noqa: BLE001  the top of a thread: the caller raises it
-            self.results.put(error)
+            self._tell(error)
         finally:
             if reader is not None:
                 self._close(reader)
-            self.results.put(None)
+            self._tell(None)
+
+    def _tell(self, result: Written | BaseException | None) -> None:
+        """Wait until there is room for it, or nobody wants it any more."""
+        while not self._stopped.is_set():
+            try:
+                self.results.put(result, timeout=0.2)
+            except queue.Full:
+                continue
+            return
 
     def _next(self) -> list[Window]:
         with self._lock:
