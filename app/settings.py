@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     max_jobs: int = Field(default=2, ge=1, le=64)
     transfer_workers: int = Field(default=2, ge=1, le=32)
+    space_poll_s: float = Field(default=5, ge=0.1, le=3600)
     lease_s: float = Field(default=60, ge=1, le=3600)
     retry_attempts: int = Field(default=5, ge=1, le=100)
     retry_backoff_s: float = Field(default=2, ge=0, le=3600)

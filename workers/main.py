@@ -51,6 +51,7 @@ def main(settings: Settings) -> int:
             clock=SystemClock(),
             home=settings.home,
             transfer_workers=settings.transfer_workers,
+            space_poll_s=settings.space_poll_s,
         ),
         executor=executor,
         max_jobs=settings.max_jobs,

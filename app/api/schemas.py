@@ -7,6 +7,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
+from app.domain.job import Pause
 from app.domain.models import (
     VM,
     Artefact,
@@ -130,6 +131,7 @@ class JobOut(Value):
     state: JobState
     phase: str
     stop_requested: bool
+    pause: Pause | None
     progress: Progress
     steps: list[StepOut]
     disks: tuple[DiskProgress, ...]

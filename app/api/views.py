@@ -28,6 +28,7 @@ def job_out(job: Job, files: JobFiles) -> JobOut:
         state=job.state,
         phase=job.phase,
         stop_requested=job.stop_requested,
+        pause=job.pause,
         progress=job.progress,
         steps=[StepOut(**dict(step), seconds=seconds(step.started_at, step.ended_at)) for step in job.steps],
         disks=job.disks,

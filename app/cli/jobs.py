@@ -13,7 +13,7 @@ from app.cli import output
 from app.cli.client import Client, connect
 from app.cli.exits import CliError, Exit
 from app.cli.output import Output, OutputOption
-from app.cli.watch import summary, watch
+from app.cli.watch import summary, until_paused, watch
 
 app = typer.Typer(help="What became of a move, and what to do about it.", no_args_is_help=True)
 
@@ -59,6 +59,26 @@ def show(job_id: JobId, form: OutputOption = Output.TABLE) -> None:
 def watch_job(job_id: JobId, timeout: Timeout = None, form: OutputOption = Output.TABLE) -> None:
     """Follow a job to its end. The exit code says how it ended."""
     watch(connect(), job_id, timeout, form, wanted=("succeeded", "rolled_back"))
+
+
+@app.command()
+def pause(
+    job_id: JobId,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it rests.")] = False,
+    timeout: Timeout = None,
+    form: OutputOption = Output.TABLE,
+) -> None:
+    """Let a job rest. Nothing is undone: it keeps what it has copied, and its source as it is."""
+    client = connect()
+    job = client.post(f"jobs/{job_id}/pause")
+    _show(until_paused(client, job, timeout) if wait else job, form)
+
+
+@app.command()
+def resume(job_id: JobId, wait: Wait = False, timeout: Timeout = None, form: OutputOption = Output.TABLE) -> None:
+    """Let a paused job go on where it was, as soon as a slot is free."""
+    client = connect()
+    _after(client, client.post(f"jobs/{job_id}/resume"), wait, timeout, form, wanted="succeeded")
 
 
 @app.command()

@@ -343,7 +343,7 @@ class Artefact(Value):
 
 class StepRecord(Value):
     name: str
-    state: Literal["pending", "running", "succeeded", "failed", "skipped", "undone"] = "pending"
+    state: Literal["pending", "running", "paused", "succeeded", "failed", "skipped", "undone"] = "pending"
     attempts: int = 0
     started_at: datetime | None = None
     ended_at: datetime | None = None

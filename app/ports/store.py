@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from app.domain.job import Beat, Job, Operation
+from app.domain.job import Beat, Job, Operation, Pause
 from app.domain.models import VM, Artefact, Check, DiskProgress, Leftover, SourceSpec, TargetFacts, TargetSpec
 from app.domain.states import JobState
+
+
+class Asked(NamedTuple):
+    """What the user wants of a job, and what it is now."""
+
+    state: JobState
+    stop: bool
+    pause: bool
 
 
 class JobStore(Protocol):
@@ -38,7 +46,14 @@ class JobStore(Protocol):
 
     def drop(self, job_id: str, kind: str, name: str) -> None: ...
     def event(self, job_id: str, kind: str, message: str, *, level: str = "info", **data: Any) -> None: ...
-    def stop_requested(self, job_id: str) -> bool: ...
+    def asked(self, job_id: str) -> Asked: ...
+    def rest(self, job_id: str, step: str, *, room: Pause | None = None, error: dict[str, Any] | None = None) -> Job:
+        """Pause a running job whose step was left: as the user asked, or until there is `room`; else let it run."""
+        ...
+
+    def wake(self, job_id: str) -> Job:
+        """There is room: a job that waits for it waits for a slot now."""
+        ...
 
 
 class WorkerStore(Protocol):
@@ -51,7 +66,10 @@ class WorkerStore(Protocol):
         ...
 
     def admit(self, limit: int, enqueue: Callable[[Any, Job], None]) -> list[str]:
-        """Take waiting jobs while fewer than `limit` are under way, oldest first; `enqueue` joins the transaction."""
+        """Take waiting jobs while fewer than `limit` are under way, oldest first; `enqueue` joins the transaction.
+
+        A paused job takes no place. One that was resumed is in the engine's hands already: it only runs again.
+        """
         ...
 
     def claim_operation(self, executor: str) -> Operation | None: ...

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from app import preflight
 from app.domain.errors import Conflict, InvalidRequest, PreflightFailed
 from app.domain.hardware import hardware_for
-from app.domain.job import Job
+from app.domain.job import Job, Pause
 from app.domain.libvirt_xml import domain_xml
-from app.domain.lifecycle import pending_steps
+from app.domain.lifecycle import begun, pending_steps
 from app.domain.models import Concern, Disk, Move, MoveOptions, TargetSpec
 from app.domain.registered import ListedVM, RegisteredSource, RegisteredTarget
 from app.domain.states import STEPS, JobState
@@ -74,6 +74,12 @@ class Jobs:
             steps=STEPS[options.strategy],
         )
 
+    def pause(self, job_id: str) -> Job:
+        return self._store.requests.pause(job_id)
+
+    def resume(self, job_id: str) -> Job:
+        return self._store.requests.resume(job_id)
+
     def cancel(self, job_id: str) -> Job:
         return self._store.requests.cancel(job_id)
 
@@ -133,12 +139,16 @@ def _planned_xml(move: Move, to: RegisteredTarget) -> str:
 def next_action(job: Job) -> str:
     """One sentence for whoever looks at the job: what will happen, or what to do."""
     match job.state:
-        case JobState.QUEUED:
-            return "Waits for a worker with a free slot."
-        case JobState.RUNNING if job.stop_requested:
+        case JobState.QUEUED | JobState.RUNNING | JobState.PAUSED if job.stop_requested:
             return "Stopping; then what was done is undone."
+        case JobState.QUEUED:
+            return "Waits for a worker with a free slot" + (", and goes on where it was." if begun(job) else ".")
+        case JobState.RUNNING if job.pause:
+            return "Pausing: the step under way stops at its next safe point."
         case JobState.RUNNING:
             return "Nothing to do: a worker is on it."
+        case JobState.PAUSED:
+            return _waits_for(job.pause)
         case JobState.SUCCEEDED:
             running = "runs" if job.boot else "is there"
             return f"{job.vm_name} {running} on {job.target_name}; delete the source when you no longer need it."
@@ -156,13 +166,25 @@ def next_action(job: Job) -> str:
             return "Run the command of each leftover, then roll back again."
 
 
+def _waits_for(pause: Pause | None) -> str:
+    if pause is None or pause.by == "user":
+        return "Paused: resume it to go on where it was, or cancel it."
+    if pause.resume_at_bytes is None:
+        return f"Waits for room: {pause.detail}. Make room and resume it, or cancel it."
+    return f"Waits for room: {pause.detail}. It goes on by itself when there is more; resume lets it try at once."
+
+
 def actions(job: Job) -> tuple[str, ...]:
     """The verbs that this job takes now."""
     match job.state:
-        case JobState.QUEUED:
-            return ("cancel",)
-        case JobState.RUNNING:
-            return () if job.stop_requested else ("cancel",)
+        case JobState.QUEUED | JobState.RUNNING | JobState.PAUSED if job.stop_requested:
+            return ()
+        case JobState.QUEUED | JobState.RUNNING:
+            return ("cancel", "resume" if job.pause else "pause")
+        case JobState.PAUSED if job.pause and job.pause.by == "space":
+            return ("cancel", "pause", "resume")
+        case JobState.PAUSED:
+            return ("cancel", "resume")
         case JobState.FAILED:
             return ("retry", "rollback")
         case JobState.SUCCEEDED | JobState.CANCELLED | JobState.ROLLBACK_FAILED:

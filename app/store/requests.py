@@ -1,4 +1,4 @@
-"""What users ask of jobs: submit, list, cancel, retry, roll back. What workers write is in jobs.py."""
+"""What users ask of jobs: submit, list, pause, cancel, retry, roll back. What workers write is in jobs.py."""
 
 from __future__ import annotations
 
@@ -53,6 +53,12 @@ class JobRequests:
                 connection, query, request, sorts=sorts, default="-created_at", unique=[jobs.c.id], make=rows.to_job
             )
 
+    def pause(self, job_id: str) -> Job:
+        return self._ask(job_id, lambda job: lifecycle.pause(job, rows.now()))
+
+    def resume(self, job_id: str) -> Job:
+        return self._ask(job_id, lambda job: lifecycle.resume(job, rows.now()))
+
     def cancel(self, job_id: str) -> Job:
         return self._ask(job_id, lambda job: lifecycle.cancel(job, rows.now()))
 
@@ -72,6 +78,9 @@ class JobRequests:
                 ours = {"admitted": False, "waiting_since": rows.now()}
             if after.stop_requested and not before.stop_requested:
                 rows.add_event(connection, job_id, "job.stop", f"{after.vm_name}: asked to stop")
+            if after.state is before.state and after.pause != before.pause:
+                wish = "pause" if after.pause else "run on"
+                rows.add_event(connection, job_id, "job.pause", f"{after.vm_name}: asked to {wish}")
             return rows.save_state(connection, before, after, **ours)
 
     @staticmethod

@@ -116,6 +116,7 @@ jobs = Table(  # they outlive the source and target that they name
     Column("state", String(20), nullable=False, index=True),
     Column("phase", String(40), nullable=False),
     Column("stop_requested", Boolean, nullable=False),
+    Column("pause", NULL_JSON),
     Column("vm", NULL_JSON),
     Column("before", NULL_JSON),
     Column("off_since", Moment),

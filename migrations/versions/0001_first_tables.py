@@ -73,6 +73,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=20), nullable=False),
         sa.Column("phase", sa.String(length=40), nullable=False),
         sa.Column("stop_requested", sa.Boolean(), nullable=False),
+        sa.Column("pause", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("vm", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("before", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("off_since", sa.DateTime(), nullable=True),

@@ -14,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.domain.errors import Conflict, NotFound
-from app.domain.job import Beat, Event, Job, SourceBefore
+from app.domain.job import Beat, Event, Job, Pause, SourceBefore
 from app.domain.lifecycle import pending_steps
 from app.domain.models import (
     VM,
@@ -49,7 +49,7 @@ class Kit:
 
     jobs: JobStore
     workers: WorkerStore
-    asks: Any  # submit, cancel, retry, roll_back
+    asks: Any  # submit, pause, resume, cancel, retry, roll_back
     operations: Any  # ask
     source_ids: list[str]
     target_id: str
@@ -362,9 +362,129 @@ def test_a_waiting_job_is_cancelled_at_once(kit: Kit) -> None:
 
 def test_a_running_job_is_asked_to_stop(kit: Kit) -> None:
     job = kit.running()
-    assert not kit.jobs.stop_requested(job.id)
+    assert kit.jobs.asked(job.id) == (JobState.RUNNING, False, False)
     assert kit.asks.cancel(job.id).state is JobState.RUNNING
-    assert kit.jobs.stop_requested(job.id)
+    assert kit.jobs.asked(job.id) == (JobState.RUNNING, True, False)
+    with pytest.raises(Conflict):
+        kit.asks.pause(job.id)
+    with pytest.raises(NotFound):
+        kit.jobs.asked("none")
+
+
+def test_a_waiting_job_is_paused_at_once_and_keeps_its_place(kit: Kit) -> None:
+    jobs = [kit.submit("vm-1"), kit.submit("vm-2")]
+    paused = kit.asks.pause(jobs[0].id)
+    assert (paused.state, paused.pause.by) == (JobState.PAUSED, "user")
+    assert kit.asks.pause(jobs[0].id) == paused
+    assert kit.admit(1) == [jobs[1].id]
+    with pytest.raises(Conflict):
+        kit.submit("vm-1")
+    resumed = kit.asks.resume(jobs[0].id)
+    assert (resumed.state, resumed.pause) == (JobState.QUEUED, None)
+    third = kit.submit("vm-3")
+    kit.jobs.transition(jobs[1].id, JobState.SUCCEEDED)
+    assert kit.admit(1) == [jobs[0].id]
+    assert kit.jobs.job(third.id).state is JobState.QUEUED
+
+
+def test_a_running_job_is_asked_to_pause_and_rests_when_its_step_was_left(kit: Kit) -> None:
+    job = kit.running()
+    kit.jobs.step_started(job.id, "transfer")
+    assert kit.jobs.rest(job.id, "transfer").state is JobState.RUNNING
+    asked = kit.asks.pause(job.id)
+    assert (asked.state, asked.phase) == (JobState.RUNNING, "transfer")
+    assert kit.jobs.asked(job.id) == (JobState.RUNNING, False, True)
+    rests = kit.jobs.rest(job.id, "transfer")
+    assert (rests.state, rests.phase, rests.pause.by) == (JobState.PAUSED, "transfer", "user")
+    assert kit.jobs.job(job.id) == rests
+    assert next(step.state for step in rests.steps if step.name == "transfer") == "paused"
+    assert "transfer" not in rests.finished_steps()
+    assert kit.jobs.wake(job.id).state is JobState.PAUSED  # room is not what it waits for
+    assert [event.data["state"] for event in kit.events(job.id, "job.state")] == ["queued", "running", "paused"]
+
+
+def test_a_pause_can_be_taken_back(kit: Kit) -> None:
+    job = kit.running()
+    kit.asks.pause(job.id)
+    assert kit.asks.resume(job.id).state is JobState.RUNNING
+    assert kit.jobs.asked(job.id).pause is False
+    assert kit.jobs.rest(job.id, "transfer").state is JobState.RUNNING
+    assert kit.asks.resume(job.id).state is JobState.RUNNING
+
+
+def test_a_paused_job_takes_no_place_and_waits_for_one_when_it_is_resumed(kit: Kit) -> None:
+    handed: list[str] = []
+
+    def admit() -> list[str]:
+        return kit.workers.admit(1, lambda _transaction, job: handed.append(job.workflow_id))
+
+    first, second = kit.submit("vm-1"), kit.submit("vm-2")
+    assert admit() == [first.id]
+    kit.asks.pause(first.id)
+    kit.jobs.rest(first.id, "transfer")
+    assert admit() == [second.id]
+    assert kit.asks.resume(first.id).state is JobState.QUEUED
+    assert admit() == []
+    kit.jobs.transition(second.id, JobState.SUCCEEDED)
+    assert admit() == [first.id]
+    assert kit.jobs.job(first.id).state is JobState.RUNNING
+    assert handed == [first.workflow_id, second.workflow_id]  # the engine has the first one's run all the while
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_paused_job_that_was_begun_is_undone_by_whoever_has_it_in_hand(kit: Kit, resumed: bool) -> None:
+    job = kit.running()
+    kit.asks.pause(job.id)
+    kit.jobs.rest(job.id, "transfer")
+    if resumed:
+        kit.asks.resume(job.id)
+    cancelled = kit.asks.cancel(job.id)
+    assert (cancelled.state, cancelled.run) == (JobState.QUEUED if resumed else JobState.PAUSED, 1)
+    assert kit.jobs.asked(job.id).stop is True
+    with pytest.raises(Conflict):
+        kit.asks.resume(job.id)
+    assert kit.jobs.transition(job.id, JobState.ROLLING_BACK).pause is None
+    with pytest.raises(Conflict):
+        kit.asks.pause(job.id)
+    kit.jobs.transition(job.id, JobState.CANCELLED)
+
+
+def test_a_paused_job_that_was_not_begun_is_cancelled_at_once(kit: Kit) -> None:
+    job = kit.submit()
+    kit.asks.pause(job.id)
+    assert kit.asks.cancel(job.id).state is JobState.CANCELLED
+    for call in (kit.asks.pause, kit.asks.resume):
+        with pytest.raises(Conflict):
+            call(job.id)
+    kit.submit()
+
+
+def test_a_job_that_waits_for_room_is_woken_unless_the_user_paused_it(kit: Kit) -> None:
+    room = Pause(by="space", since=NOW, detail="the pool is full", path="/pool", resume_at_bytes=1 << 30)
+    error = {"code": "no_space", "message": "full"}
+    job = kit.running()
+    kit.jobs.step_started(job.id, "transfer")
+    rests = kit.jobs.rest(job.id, "transfer", room=room, error=error)
+    assert rests.state is JobState.PAUSED
+    assert rests.pause is not None
+    assert (rests.pause.by, rests.pause.path, rests.pause.resume_at_bytes) == ("space", "/pool", 1 << 30)
+    assert next(step.error for step in rests.steps if step.name == "transfer") == error
+    assert rests.error is None
+    assert kit.jobs.wake(job.id).state is JobState.QUEUED
+    assert kit.admit() == [job.id]
+    kit.jobs.rest(job.id, "transfer", room=room)
+    assert kit.asks.pause(job.id).pause.by == "user"
+    assert kit.jobs.wake(job.id).state is JobState.PAUSED
+
+
+def test_a_retry_of_a_job_that_was_paused_starts_unpaused(kit: Kit) -> None:
+    job = kit.running()
+    kit.asks.pause(job.id)
+    kit.jobs.transition(job.id, JobState.ROLLING_BACK)
+    kit.jobs.transition(job.id, JobState.FAILED)
+    again = kit.asks.retry(job.id)
+    assert (again.state, again.pause) == (JobState.QUEUED, None)
+    assert kit.admit() == [job.id]
 
 
 def test_cancelling_a_retry_that_holds_something_undoes_it(kit: Kit) -> None:

@@ -11,8 +11,10 @@ import httpx
 import pytest
 
 from app.domain.errors import NoSpace
+from app.domain.job import Pause
 from app.domain.models import Check, DiskProgress, Leftover, PowerState
 from app.domain.states import JobState
+from app.store.rows import now
 from tests.functional.api import GIB, PASSWORD, Service, facts, service, vm
 
 RB = JobState.ROLLING_BACK
@@ -379,6 +381,53 @@ def test_cancelling(api: Service) -> None:
     problem(api.http.post(f"/v1/jobs/{running}/cancel"), 409, "conflict")
 
 
+def test_pausing_and_resuming(api: Service) -> None:
+    waiting, running = api.submit("guest1"), api.submit("guest2")
+    answer = api.http.post(f"/v1/jobs/{waiting}/pause")
+    assert (answer.status_code, answer.json()["state"]) == (200, "paused")
+    assert api.admit() == [running]
+    answer = api.http.post(f"/v1/jobs/{running}/pause")
+    assert answer.status_code == 202
+    asked = answer.json()
+    assert (asked["state"], asked["pause"]["by"]) == ("running", "user")
+    assert {"resume", "cancel"} <= asked["links"].keys()
+    assert "pause" not in asked["links"]
+    api.store.jobs.rest(running, "preflight")
+    for job in (waiting, running):
+        shown = api.http.get(f"/v1/jobs/{job}").json()
+        assert (shown["state"], "resume it" in shown["next_action"]) == ("paused", True)
+        assert api.http.get("/v1/jobs", params={"state": "paused", "vm": shown["vm"]["id"]}).json()["items"]
+        answer = api.http.post(f"/v1/jobs/{job}/resume")
+        assert (answer.status_code, answer.json()["state"], answer.json()["pause"]) == (202, "queued", None)
+    kinds = [event["kind"] for event in api.http.get(f"/v1/jobs/{running}/events").json()["items"]]
+    assert kinds == ["job.state", "job.state", "job.pause", "job.state", "job.state"]
+    api.http.post(f"/v1/jobs/{waiting}/cancel")
+    for verb in ("pause", "resume"):
+        problem(api.http.post(f"/v1/jobs/{waiting}/{verb}"), 409, "conflict")
+
+
+def test_a_paused_job_in_a_workers_hands_is_asked_to_stop(api: Service) -> None:
+    job = api.submit()
+    api.admit()
+    api.http.post(f"/v1/jobs/{job}/pause")
+    api.store.jobs.rest(job, "preflight")
+    answer = api.http.post(f"/v1/jobs/{job}/cancel")
+    assert (answer.status_code, answer.json()["state"]) == (202, "paused")
+    assert answer.json()["next_action"].startswith("Stopping")
+
+
+def test_a_job_that_waits_for_room_says_so(api: Service) -> None:
+    job = api.submit()
+    api.admit()
+    room = Pause(by="space", since=now(), detail="pool default needs up to 3.2 GiB more", path="/p", resume_at_bytes=1)
+    api.store.jobs.rest(job, "transfer", room=room)
+    shown = api.http.get(f"/v1/jobs/{job}").json()
+    assert shown["state"] == "paused"
+    assert "needs up to 3.2 GiB more. It goes on by itself" in shown["next_action"]
+    event = api.http.get(f"/v1/jobs/{job}/events").json()["items"][-1]
+    assert (event["level"], "3.2 GiB" in event["message"]) == ("warning", True)
+
+
 def test_retrying(api: Service) -> None:
     job = api.submit()
     problem(api.http.post(f"/v1/jobs/{job}/retry"), 409, "conflict")
@@ -456,6 +505,8 @@ def test_pictures_and_manifests_come_from_the_job_folder_only(api: Service, tmp_
         ("GET", "/events"),
         ("GET", "/console/boot.png"),
         ("GET", "/manifest/0"),
+        ("POST", "/pause"),
+        ("POST", "/resume"),
         ("POST", "/cancel"),
         ("POST", "/retry"),
         ("POST", "/rollback"),

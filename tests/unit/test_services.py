@@ -8,7 +8,7 @@ from unittest.mock import Mock
 import pytest
 
 from app.domain.errors import InvalidRequest
-from app.domain.job import Job
+from app.domain.job import Job, Pause
 from app.domain.models import MoveOptions, OnFailure, Tls
 from app.domain.states import JobState
 from app.services.jobs import actions, next_action, seconds
@@ -17,7 +17,18 @@ from app.services.registrations import Registrations
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 
-def job(state: JobState, on_failure: str = "rollback", *, stop: bool = False) -> Job:
+USERS = Pause(by="user", since=NOW)
+ROOM = Pause(by="space", since=NOW, detail="pool default needs up to 3.2 GiB more", path="/p", resume_at_bytes=1)
+
+
+def job(
+    state: JobState,
+    on_failure: str = "rollback",
+    *,
+    stop: bool = False,
+    pause: Pause | None = None,
+    begun: bool = False,
+) -> Job:
     return Job(
         id="j",
         vm_id="vm-1",
@@ -29,6 +40,8 @@ def job(state: JobState, on_failure: str = "rollback", *, stop: bool = False) ->
         options=MoveOptions(on_failure=OnFailure(on_failure)),
         state=state,
         stop_requested=stop,
+        pause=pause,
+        started_at=NOW if begun else None,
         created_at=NOW,
     )
 
@@ -49,8 +62,9 @@ def test_a_held_job_offers_both_ways() -> None:
 @pytest.mark.parametrize(
     ("state", "verbs"),
     [
-        (JobState.QUEUED, ("cancel",)),
-        (JobState.RUNNING, ("cancel",)),
+        (JobState.QUEUED, ("cancel", "pause")),
+        (JobState.RUNNING, ("cancel", "pause")),
+        (JobState.PAUSED, ("cancel", "resume")),
         (JobState.FAILED, ("retry", "rollback")),
         (JobState.SUCCEEDED, ("rollback",)),
         (JobState.CANCELLED, ("rollback",)),
@@ -63,8 +77,26 @@ def test_verbs_that_a_state_takes(state: JobState, verbs: tuple[str, ...]) -> No
     assert actions(job(state)) == verbs
 
 
-def test_a_job_that_stops_cannot_be_stopped_again() -> None:
-    assert actions(job(JobState.RUNNING, stop=True)) == ()
+@pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING, JobState.PAUSED])
+def test_a_job_that_stops_cannot_be_stopped_again(state: JobState) -> None:
+    assert actions(job(state, stop=True)) == ()
+    assert "Stopping" in next_action(job(state, stop=True))
+
+
+def test_a_pause_says_what_it_waits_for() -> None:
+    assert "pause" not in actions(job(JobState.RUNNING, pause=USERS))
+    assert "resume" in actions(job(JobState.RUNNING, pause=USERS))
+    assert "safe point" in next_action(job(JobState.RUNNING, pause=USERS))
+    assert "resume it" in next_action(job(JobState.PAUSED, pause=USERS))
+    assert "where it was" in next_action(job(JobState.QUEUED, begun=True))
+
+
+def test_a_job_without_room_says_how_much_and_that_it_goes_on_by_itself() -> None:
+    waiting = job(JobState.PAUSED, pause=ROOM)
+    assert actions(waiting) == ("cancel", "pause", "resume")
+    assert "needs up to 3.2 GiB more. It goes on by itself" in next_action(waiting)
+    blind = job(JobState.PAUSED, pause=ROOM.model_copy(update={"resume_at_bytes": None}))
+    assert "by itself" not in next_action(blind)
 
 
 def test_seconds_are_known_when_it_is_over() -> None:

@@ -20,6 +20,7 @@ from app.ports.converter import Converter
 from app.ports.source import Source
 from app.ports.store import JobStore
 from app.ports.target import Target
+from workers.room import Room, room_at
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Adapters:
     clock: Clock
     home: Path  # VMFERRY_HOME
     transfer_workers: int = 2
+    room: Callable[[Path], Room | None] = room_at
+    space_poll_s: float = 5.0  # how often a job that waits for room looks
 
 
 class Step(Protocol):
@@ -61,7 +64,7 @@ class StepContext:
         self.adapters = adapters
         self.clock = adapters.clock
         self.attempt = attempt
-        self.cancel = cancel  # raises Cancelled or Parked
+        self.cancel = cancel  # raises Cancelled, Paused or Parked
         self.fence = fence  # raises Parked when another worker has taken the job over
         self.log = structlog.get_logger("job").bind(job_id=job_id)
         self._job_id = job_id

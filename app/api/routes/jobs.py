@@ -109,6 +109,18 @@ def show_manifest(job_id: str, disk: str, given: Given) -> FileResponse:
     return FileResponse(given.files.manifest(job_id, disk), media_type="application/json")
 
 
+@router.post("/{job_id}/pause", status_code=202)
+def pause_job(job_id: str, given: Given, response: Response) -> JobOut:
+    """A waiting job is paused at once (200); a running one at its next safe point. Nothing is undone."""
+    return _asked(given.jobs.pause(job_id), given, response)
+
+
+@router.post("/{job_id}/resume", status_code=202)
+def resume_job(job_id: str, given: Given, response: Response) -> JobOut:
+    """A paused job waits for a free slot and goes on where it was."""
+    return _asked(given.jobs.resume(job_id), given, response)
+
+
 @router.post("/{job_id}/cancel", status_code=202)
 def cancel_job(job_id: str, given: Given, response: Response) -> JobOut:
     """A waiting job ends at once (200); a running one stops and is undone."""
@@ -128,7 +140,7 @@ def rollback_job(job_id: str, given: Given, response: Response, body: Rollback =
 
 
 def _asked(job: Job, given: Services, response: Response) -> JobOut:
-    if job.state in TERMINAL:
+    if job.state in TERMINAL or (job.state is JobState.PAUSED and not job.stop_requested):
         response.status_code = 200
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job_out(job, given.files)

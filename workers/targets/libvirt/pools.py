@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 import libvirt
 from defusedxml.ElementTree import fromstring
 
-from app.domain.errors import InvalidRequest, TargetDenied
+from app.domain.errors import InvalidRequest, NoSpace, TargetDenied
 from app.domain.models import Pool
 from converters import qcow2
 from workers.targets.libvirt.connection import Connection
@@ -61,7 +61,11 @@ class Volumes:
                 qcow2.create(path, capacity_bytes)
             return path
 
-        return self._with_pool(make)
+        try:
+            return self._with_pool(make)
+        except NoSpace as error:  # libvirt does not say where
+            path = str(self._folder() / name)
+            raise NoSpace(error.message, error.remedy, path=path) from error
 
     def path(self, name: str) -> Path | None:
         path = self._folder() / check_name(name)
