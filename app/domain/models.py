@@ -241,6 +241,14 @@ class MoveOptions(Value):
     boot_timeout_s: int = Field(default=600, ge=10, le=86400)
 
 
+class Reservation(Value):
+    """What an unfinished job will still write to a pool, at most."""
+
+    job: str
+    vm: str
+    bytes: int
+
+
 class Move(Value):
     """One VM, one target, the options: what preflight judges and what the hardware table maps."""
 
@@ -248,6 +256,7 @@ class Move(Value):
     vm: VM
     target: TargetSpec
     options: MoveOptions = MoveOptions()
+    reserved: tuple[Reservation, ...] = ()  # what other jobs will still write to the target's pool
 
     @property
     def domain_name(self) -> str:

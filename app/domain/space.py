@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from app.domain.job import Job
+from app.domain.models import Reservation
+from app.domain.states import JobState
+
+WRITERS = (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED)
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -15,6 +21,24 @@ def still_to_write(job: Job) -> int:
     if job.disks:
         return sum(max(0, disk.capacity_bytes - disk.bytes_done - disk.bytes_skipped) for disk in job.disks)
     return job.vm.disk_bytes if job.vm else 0
+
+
+def reservations(others: Iterable[Job], job: Job | None = None) -> tuple[Reservation, ...]:
+    """What other jobs of a pool will still write to it, as the job about to begin has to see it; None: one to come.
+
+    Of two jobs that begin at the same time, the one submitted first has the room: the other counts it, and is itself
+    counted only once it has passed its own preflight.
+    """
+    return tuple(
+        Reservation(job=other.id, vm=other.vm_name, bytes=left)
+        for other in others
+        if other.purpose == "move" and other.state in WRITERS and (left := still_to_write(other))
+        if job is None or (other.id != job.id and _comes_first(other, job))
+    )
+
+
+def _comes_first(other: Job, job: Job) -> bool:
+    return "preflight" in other.finished_steps() or (other.created_at, other.id) < (job.created_at, job.id)
 
 
 def enough_to_go_on(free: int, size: int, left: int) -> int:

@@ -13,6 +13,7 @@ from app.domain.libvirt_xml import domain_xml
 from app.domain.lifecycle import begun, pending_steps
 from app.domain.models import Concern, Disk, Move, MoveOptions, TargetSpec
 from app.domain.registered import ListedVM, RegisteredSource, RegisteredTarget
+from app.domain.space import reservations
 from app.domain.states import STEPS, JobState
 from app.store.rows import new_id, now
 from app.store.store import Store
@@ -55,7 +56,7 @@ class Jobs:
             created_at=now(),
         )
         job = job.model_copy(update={"steps": pending_steps(job)})
-        self._refuse_early(_move(job.id, listed, to, options), listed, to)
+        self._refuse_early(self._move(job.id, listed, to, options), listed, to)
         return self._store.requests.submit(job)
 
     def dry_run(self, source: str, vm: str, target: str, options: MoveOptions) -> DryRun:
@@ -65,7 +66,7 @@ class Jobs:
             raise Conflict(
                 f"target {to.name} has not been looked at yet", f"Check it first: POST /v1/targets/{to.id}/check."
             )
-        move = _move("dry-run", listed, to, options)
+        move = self._move("dry-run", listed, to, options)
         return DryRun(
             concerns=preflight.run(move, to.facts),
             disks=listed.vm.disks,
@@ -111,15 +112,15 @@ class Jobs:
         if any(c.severity == "blocker" and (fresh or c.code in OF_THE_REQUEST) for c in concerns):
             raise PreflightFailed(concerns)
 
+    def _move(self, job_id: str, listed: ListedVM, to: RegisteredTarget, options: MoveOptions) -> Move:
+        target = TargetSpec(id=to.id, name=to.name, kind=to.kind, uri=to.uri, pool=to.pool, networks=to.networks)
+        reserved = reservations(self._store.requests.sharing_pool(to.id))
+        return Move(job_id=job_id, vm=listed.vm, target=target, options=options, reserved=reserved)
+
     def _resolve(self, source: str, vm: str, target: str) -> tuple[RegisteredSource, ListedVM, RegisteredTarget]:
         from_ = self._store.sources.get(source)
         to = self._store.targets.get(target) if target else self._store.targets.only()
         return from_, self._store.inventory.find(from_.id, vm), to
-
-
-def _move(job_id: str, listed: ListedVM, to: RegisteredTarget, options: MoveOptions) -> Move:
-    target = TargetSpec(id=to.id, name=to.name, kind=to.kind, uri=to.uri, pool=to.pool, networks=to.networks)
-    return Move(job_id=job_id, vm=listed.vm, target=target, options=options)
 
 
 def _planned_xml(move: Move, to: RegisteredTarget) -> str:

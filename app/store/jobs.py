@@ -38,6 +38,10 @@ class SqlJobStore:
         with reading(self._engine) as connection:
             return target_spec(connection, self._box, target_id)
 
+    def sharing_pool(self, job_id: str) -> list[Job]:
+        with reading(self._engine) as connection:
+            return rows.sharing_pool(connection, rows.load(connection, job_id).target_id)
+
     def transition(
         self, job_id: str, to: JobState, *, error: dict[str, Any] | None = None, leftovers: Sequence[Leftover] = ()
     ) -> Job:

@@ -27,6 +27,11 @@ class JobRequests:
             rows.insert(connection, job, f"{self._identity(connection, job)}:{job.vm_id}")
         return job
 
+    def sharing_pool(self, target_id: str) -> list[Job]:
+        """Jobs that may still write to the pool of a target, under whichever name it is registered."""
+        with reading(self._engine) as connection:
+            return rows.sharing_pool(connection, target_id)
+
     def list(
         self,
         request: PageRequest,

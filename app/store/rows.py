@@ -14,8 +14,9 @@ from sqlalchemy.exc import IntegrityError
 from app.domain.errors import Conflict, NotFound
 from app.domain.job import Event, Job
 from app.domain.lifecycle import holds_vm
+from app.domain.space import WRITERS
 from app.domain.states import JobState
-from app.store.tables import Moment, events, jobs
+from app.store.tables import Moment, events, jobs, targets
 
 _OURS = {"vm_key", "active_key", "admitted", "waiting_since"}  # columns that a Job does not show
 _BAD = (JobState.FAILED, JobState.ROLLBACK_FAILED)
@@ -47,6 +48,14 @@ def load(connection: sa.Connection, job_id: str, *, lock: bool = False) -> Job:
     if row is None:
         raise no_job(job_id)
     return to_job(row)
+
+
+def sharing_pool(connection: sa.Connection, target_id: str) -> list[Job]:
+    """Jobs that may still write to the pool of a target, under whichever name it is registered, oldest first."""
+    mine = sa.select(targets.c.uri, targets.c.pool).where(targets.c.id == target_id).subquery()
+    same = sa.select(targets.c.id).join(mine, sa.and_(targets.c.uri == mine.c.uri, targets.c.pool == mine.c.pool))
+    query = sa.select(jobs).where(jobs.c.target_id.in_(same), jobs.c.state.in_(WRITERS))
+    return [to_job(row) for row in connection.execute(query.order_by(jobs.c.created_at, jobs.c.id))]
 
 
 def no_job(job_id: str) -> NotFound:

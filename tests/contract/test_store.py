@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,23 +55,24 @@ class Kit:
     source_ids: list[str]
     target_id: str
     read_events: Any
+    add_target: Callable[[str, str], str]  # name and pool of one more target at the same URI; its id
 
-    def make(self, vm_id: str = "vm-1", options: MoveOptions = ROLLBACK, source: int = 0) -> Job:
+    def make(self, vm_id: str = "vm-1", options: MoveOptions = ROLLBACK, source: int = 0, target: str = "") -> Job:
         job = Job(
             id=secrets.token_hex(6),
             vm_id=vm_id,
             vm_name=f"name of {vm_id}",
             source_id=self.source_ids[source],
             source_name="lab",
-            target_id=self.target_id,
+            target_id=target or self.target_id,
             target_name="here",
             options=options,
             created_at=datetime.now(UTC),
         )
         return job.model_copy(update={"steps": pending_steps(job)})
 
-    def submit(self, vm_id: str = "vm-1", options: MoveOptions = ROLLBACK, source: int = 0) -> Job:
-        made: Job = self.asks.submit(self.make(vm_id, options, source))
+    def submit(self, vm_id: str = "vm-1", options: MoveOptions = ROLLBACK, source: int = 0, target: str = "") -> Job:
+        made: Job = self.asks.submit(self.make(vm_id, options, source, target))
         return made
 
     def admit(self, limit: int = 10) -> list[str]:
@@ -99,7 +101,12 @@ def _memory() -> Kit:
         )
         store.save_inventory(key, "same-vcenter", [])
     store.targets["t1"] = TargetSpec(id="t1", name="here", networks={"*": "default"})
-    return Kit(store, store, store, store, ["s1", "s2"], "t1", lambda: store.events)
+
+    def add_target(name: str, pool: str) -> str:
+        store.targets[name] = TargetSpec(id=name, name=name, pool=pool)
+        return name
+
+    return Kit(store, store, store, store, ["s1", "s2"], "t1", lambda: store.events, add_target)
 
 
 def _sqlite(tmp_path: Path) -> Kit:
@@ -123,6 +130,9 @@ def _sqlite(tmp_path: Path) -> Kit:
         ids,
         target.id,
         lambda: store.events.after(0, limit=1000),
+        lambda name, pool: (
+            store.targets.add(name=name, kind="libvirt", uri="qemu:///system", pool=pool, networks={}).id
+        ),
     )
 
 
@@ -475,6 +485,15 @@ def test_a_job_that_waits_for_room_is_woken_unless_the_user_paused_it(kit: Kit) 
     kit.jobs.rest(job.id, "transfer", room=room)
     assert kit.asks.pause(job.id).pause.by == "user"
     assert kit.jobs.wake(job.id).state is JobState.PAUSED
+
+
+def test_jobs_that_share_a_pool_are_found_under_any_name_of_it(kit: Kit) -> None:
+    same, other = kit.add_target("same", "default"), kit.add_target("other", "fast")
+    jobs = [kit.submit(f"vm-{number}", target=target) for number, target in enumerate(["", same, other, ""])]
+    kit.asks.pause(jobs[0].id)
+    kit.asks.cancel(jobs[3].id)
+    assert [job.id for job in kit.jobs.sharing_pool(jobs[1].id)] == [jobs[0].id, jobs[1].id]
+    assert [job.id for job in kit.jobs.sharing_pool(jobs[2].id)] == [jobs[2].id]
 
 
 def test_a_retry_of_a_job_that_was_paused_starts_unpaused(kit: Kit) -> None:

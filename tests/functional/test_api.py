@@ -246,6 +246,20 @@ def test_blockers_known_already_are_answered_at_once(api: Service) -> None:
     assert api.http.get("/v1/jobs").json()["items"] == []
 
 
+def test_room_that_another_job_will_take_is_not_given_twice(api: Service) -> None:
+    disk = vm(1).disks[0].model_copy(update={"capacity_bytes": 48 * GIB})
+    api.store.workers.save_inventory(api.source, "u", [vm(n, disks=(disk,)) for n in (1, 2)])
+    first = api.submit("guest1")
+    body = {"source": "lab", "vm": "guest2"}
+    planned = api.http.post("/v1/jobs", params={"dry_run": True}, json=body).json()
+    assert [concern["code"] for concern in planned["concerns"]] == ["pool_is_reserved"]
+    refused = problem(api.http.post("/v1/jobs", json=body), 422, "preflight_failed")
+    assert f"48.0 GiB are reserved by job {first} (guest1, 48.0 GiB)" in refused["detail"]
+    assert refused["errors"][0]["pointer"] == "/target"
+    api.http.post(f"/v1/jobs/{first}/cancel")
+    assert api.submit("guest2")
+
+
 def test_what_was_seen_a_while_ago_refuses_nothing(api: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     odd = vm(2, power_state=PowerState.SUSPENDED, name="a/b")
     api.store.workers.save_inventory(api.source, "u", [vm(1, power_state=PowerState.SUSPENDED), odd])

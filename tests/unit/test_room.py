@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import pytest
 from app.domain.errors import NoSpace
 from app.domain.job import Job
 from app.domain.models import DiskProgress, MoveOptions, StepRecord
-from app.domain.space import GIB, MIB, enough_to_go_on, size_text, still_to_write
+from app.domain.space import GIB, MIB, enough_to_go_on, reservations, size_text, still_to_write
+from app.domain.states import JobState
 from tests.unit.moves import make_vm
 from workers.room import Room, full_folder, room_at, waits_for_room
 
@@ -35,6 +36,23 @@ def test_what_is_still_to_be_written() -> None:
     assert still_to_write(job()) == 3 * GIB  # the capacity of its two disks
     assert still_to_write(job(disks=(half, half))) == 2 * GIB
     assert still_to_write(job(disks=(half,), steps=copied)) == 0
+
+
+def test_of_two_jobs_that_begin_together_the_first_one_has_the_room() -> None:
+    passed = (StepRecord(name="preflight", state="succeeded"),)
+    first, second = job(id="a"), job(id="b", created_at=NOW + timedelta(seconds=1))
+    assert [item.job for item in reservations([first, second], second)] == ["a"]
+    assert reservations([first, second], first) == ()
+    later = second.model_copy(update={"steps": passed})
+    assert [item.job for item in reservations([first, later], first)] == ["b"]
+    assert [(item.job, item.bytes) for item in reservations([first, second])] == [("a", 3 * GIB), ("b", 3 * GIB)]
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_jobs_that_will_write_reserve(state: JobState) -> None:
+    writes = state in (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED)
+    assert bool(reservations([job(state=state)])) is writes
+    assert reservations([job(state=state, purpose="rollback")]) == ()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from app.domain import lifecycle
 from app.domain.errors import NotFound
 from app.domain.job import Beat, Event, Job, Operation, Pause
 from app.domain.models import VM, Artefact, Check, DiskProgress, Leftover, SourceSpec, TargetFacts, TargetSpec
+from app.domain.space import WRITERS
 from app.domain.states import JobState
 from app.ports.store import Asked
 from app.store.rows import vm_is_taken
@@ -51,6 +52,16 @@ class MemoryStore:
 
     def target(self, target_id: str) -> TargetSpec:
         return _known(self.targets, target_id)
+
+    def sharing_pool(self, job_id: str) -> list[Job]:
+        def pool(job: Job) -> tuple[str, str]:
+            target = self.targets[job.target_id]
+            return target.uri, target.pool
+
+        with self._lock:
+            mine = pool(self.job(job_id))
+            found = [job for job in self.jobs.values() if job.state in WRITERS and pool(job) == mine]
+            return sorted(found, key=lambda job: (job.created_at, job.id))
 
     def transition(
         self, job_id: str, to: JobState, *, error: dict[str, Any] | None = None, leftovers: Sequence[Leftover] = ()
