@@ -8,6 +8,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from app.domain.job import Pause
+from app.domain.limits import Limit, ScopedLimit
 from app.domain.models import (
     VM,
     Artefact,
@@ -39,6 +40,11 @@ class Ours(BaseModel):
     """A request's body: unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class Named(Value):
+    id: str
+    name: str
 
 
 class NewCredential(Ours):
@@ -79,12 +85,24 @@ class NewToken(Ours):
 
 
 class NewJob(Ours):
-    """`source`, `vm` and `target` by id or name; the target may be left out when there is one only."""
+    """`source`, `vm` and `target` by id or name; the target may be left out when there is one only.
+
+    `limit`: as PUT /v1/limits/jobs/{id} would set it.
+    """
 
     source: Ref
     vm: Ref
     target: Annotated[str, StringConstraints(max_length=500)] = ""
     options: MoveOptions = MoveOptions()
+    limit: Limit | None = None
+
+
+class LimitOut(ScopedLimit):
+    """`rate_now`: bytes a second that it allows at this moment, null for no limit; `job` has its VM's name."""
+
+    source: Named | None
+    job: Named | None
+    rate_now: int | None
 
 
 class Rollback(Ours):
@@ -98,11 +116,6 @@ class MadeToken(Value):
     name: str
     created_at: datetime
     token: str
-
-
-class Named(Value):
-    id: str
-    name: str
 
 
 class PageOf(Value, Generic[T]):

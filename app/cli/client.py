@@ -55,6 +55,9 @@ class Client:
         )
         return answer.json() if answer.content else None
 
+    def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        return self._call("PUT", path, body=body).json()
+
     def delete(self, path: str) -> None:
         self._call("DELETE", path)
 

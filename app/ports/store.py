@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from app.domain.job import Beat, Job, Operation, Pause
+from app.domain.limits import ScopedLimit
 from app.domain.models import VM, Artefact, Check, DiskProgress, Leftover, SourceSpec, TargetFacts, TargetSpec
 from app.domain.states import JobState
 
@@ -51,6 +52,10 @@ class JobStore(Protocol):
     def drop(self, job_id: str, kind: str, name: str) -> None: ...
     def event(self, job_id: str, kind: str, message: str, *, level: str = "info", **data: Any) -> None: ...
     def asked(self, job_id: str) -> Asked: ...
+    def limits(self, job_id: str) -> list[ScopedLimit]:
+        """Those that concern a job: the service's, its source's and its own, where they are set."""
+        ...
+
     def rest(self, job_id: str, step: str, *, room: Pause | None = None, error: dict[str, Any] | None = None) -> Job:
         """Pause a running job whose step was left: as the user asked, or until there is `room`; else let it run."""
         ...

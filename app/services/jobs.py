@@ -11,6 +11,7 @@ from app.domain.hardware import hardware_for
 from app.domain.job import Job, Pause
 from app.domain.libvirt_xml import domain_xml
 from app.domain.lifecycle import begun, pending_steps
+from app.domain.limits import Limit, ScopedLimit
 from app.domain.models import Concern, Disk, Move, MoveOptions, TargetSpec
 from app.domain.registered import ListedVM, RegisteredSource, RegisteredTarget
 from app.domain.space import reservations
@@ -37,7 +38,7 @@ class Jobs:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def submit(self, source: str, vm: str, target: str, options: MoveOptions) -> Job:
+    def submit(self, source: str, vm: str, target: str, options: MoveOptions, *, limit: Limit | None = None) -> Job:
         """A queued job. `source`, `vm` and `target` are ids or names; no target means the only one.
 
         Raises PreflightFailed for blockers that are known already, NotFound, Conflict, InvalidRequest.
@@ -57,7 +58,9 @@ class Jobs:
         )
         job = job.model_copy(update={"steps": pending_steps(job)})
         self._refuse_early(self._move(job.id, listed, to, options), listed, to)
-        return self._store.requests.submit(job)
+        return self._store.requests.submit(
+            job, ScopedLimit(scope="job", subject=job.id, **dict(limit)) if limit else None
+        )
 
     def dry_run(self, source: str, vm: str, target: str, options: MoveOptions) -> DryRun:
         """Judged by the stored inventory and the target's last check; nothing is touched. Raises as submit does."""

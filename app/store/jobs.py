@@ -9,10 +9,11 @@ import sqlalchemy as sa
 
 from app.domain import lifecycle
 from app.domain.job import Job, Pause
+from app.domain.limits import ScopedLimit
 from app.domain.models import Artefact, DiskProgress, Leftover, SourceSpec, TargetSpec
 from app.domain.states import JobState
 from app.ports.store import Asked
-from app.store import rows
+from app.store import limits, rows
 from app.store.engine import reading, writing
 from app.store.registrations import source_spec, target_spec
 from app.store.secretbox import SecretBox
@@ -100,6 +101,10 @@ class SqlJobStore:
         if row is None:
             raise rows.no_job(job_id)
         return Asked(JobState(row.state), row.stop_requested, row.pause is not None)
+
+    def limits(self, job_id: str) -> list[ScopedLimit]:
+        with reading(self._engine) as connection:
+            return limits.of_job(connection, job_id)
 
     def rest(self, job_id: str, step: str, *, room: Pause | None = None, error: dict[str, Any] | None = None) -> Job:
         return self._move(job_id, lambda job: lifecycle.rest(job, step, rows.now(), room=room, error=error))

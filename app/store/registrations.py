@@ -14,6 +14,7 @@ from app.domain.models import SourceSpec, TargetSpec, Tls
 from app.domain.registered import Credential, RegisteredSource, RegisteredTarget
 from app.store import rows
 from app.store.engine import reading, writing
+from app.store.limits import forget_source
 from app.store.paging import Page, PageRequest, fetch
 from app.store.secretbox import SecretBox
 from app.store.tables import credentials, jobs, sources, targets
@@ -135,6 +136,7 @@ class Sources:
         with writing(self._engine) as connection:
             row = _one(connection, sources, "source", ref)
             _unused(connection, jobs.c.source_id, "source", row)
+            forget_source(connection, row.id)
             connection.execute(sources.delete().where(sources.c.id == row.id))
             connection.execute(credentials.delete().where(credentials.c.owner == row.id))
 

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from app.domain import lifecycle
 from app.domain.errors import NotFound
 from app.domain.job import Job
+from app.domain.limits import ScopedLimit
 from app.domain.states import JobState
-from app.store import rows
+from app.store import limits, rows
 from app.store.engine import reading, writing
 from app.store.paging import Page, PageRequest, fetch
 from app.store.tables import jobs, sources, targets
@@ -21,10 +22,12 @@ class JobRequests:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def submit(self, job: Job) -> Job:
+    def submit(self, job: Job, limit: ScopedLimit | None = None) -> Job:
         """Raises Conflict while another job holds the VM, on whichever registration of its platform."""
         with writing(self._engine) as connection:
             rows.insert(connection, job, f"{self._identity(connection, job)}:{job.vm_id}")
+            if limit is not None:
+                limits.put(connection, limit)
         return job
 
     def sharing_pool(self, target_id: str) -> list[Job]:

@@ -141,6 +141,16 @@ jobs = Table(  # they outlive the source and target that they name
 )
 Index("ix_jobs_created_at", jobs.c.created_at, jobs.c.id)
 
+limits = Table(
+    "limits",
+    metadata,
+    Column("scope", String(20), primary_key=True),
+    Column("subject", String(32), primary_key=True),  # a source's or a job's id; "" for the service
+    Column("bytes_per_second", BigInteger),
+    Column("windows", JSON, nullable=False),
+    Column("zone", String(64), nullable=False),
+)
+
 events = Table(
     "events",
     metadata,

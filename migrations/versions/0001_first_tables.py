@@ -103,6 +103,15 @@ def upgrade() -> None:
     op.create_index("ix_jobs_state", "jobs", ["state"], unique=False)
     op.create_index("ix_jobs_target_id", "jobs", ["target_id"], unique=False)
     op.create_table(
+        "limits",
+        sa.Column("scope", sa.String(length=20), nullable=False),
+        sa.Column("subject", sa.String(length=32), nullable=False),
+        sa.Column("bytes_per_second", sa.BigInteger(), nullable=True),
+        sa.Column("windows", sa.JSON(), nullable=False),
+        sa.Column("zone", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("scope", "subject", name=op.f("pk_limits")),
+    )
+    op.create_table(
         "operations",
         sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("kind", sa.String(length=40), nullable=False),
@@ -179,6 +188,7 @@ def downgrade() -> None:
         "sources",
         "tokens",
         "operations",
+        "limits",
         "jobs",
         "idempotency_keys",
         "events",

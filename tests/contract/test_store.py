@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from app.domain.errors import Conflict, NotFound
 from app.domain.job import Beat, Event, Job, Pause, SourceBefore
 from app.domain.lifecycle import pending_steps
+from app.domain.limits import ScopedLimit, Window
 from app.domain.models import (
     VM,
     Artefact,
@@ -55,6 +56,7 @@ class Kit:
     source_ids: list[str]
     target_id: str
     read_events: Any
+    limits: Any  # set, clear
     add_target: Callable[[str, str], str]  # name and pool of one more target at the same URI; its id
 
     def make(self, vm_id: str = "vm-1", options: MoveOptions = ROLLBACK, source: int = 0, target: str = "") -> Job:
@@ -106,7 +108,7 @@ def _memory() -> Kit:
         store.targets[name] = TargetSpec(id=name, name=name, pool=pool)
         return name
 
-    return Kit(store, store, store, store, ["s1", "s2"], "t1", lambda: store.events, add_target)
+    return Kit(store, store, store, store, ["s1", "s2"], "t1", lambda: store.events, store, add_target)
 
 
 def _sqlite(tmp_path: Path) -> Kit:
@@ -130,6 +132,7 @@ def _sqlite(tmp_path: Path) -> Kit:
         ids,
         target.id,
         lambda: store.events.after(0, limit=1000),
+        store.limits,
         lambda name, pool: (
             store.targets.add(name=name, kind="libvirt", uri="qemu:///system", pool=pool, networks={}).id
         ),
@@ -485,6 +488,26 @@ def test_a_job_that_waits_for_room_is_woken_unless_the_user_paused_it(kit: Kit) 
     kit.jobs.rest(job.id, "transfer", room=room)
     assert kit.asks.pause(job.id).pause.by == "user"
     assert kit.jobs.wake(job.id).state is JobState.PAUSED
+
+
+def test_limits_that_concern_a_job(kit: Kit) -> None:
+    night = Window(start="22:00", end="06:00", bytes_per_second=5000)
+    submitted = kit.make()
+    own = ScopedLimit(scope="job", subject=submitted.id, bytes_per_second=1000)
+    job, other = kit.asks.submit(submitted, own), kit.submit("vm-2", source=1)
+    assert kit.jobs.limits(job.id) == [own]
+    service = ScopedLimit(scope="service", windows=(night,), zone="Europe/Berlin")
+    source = ScopedLimit(scope="source", subject=kit.source_ids[0], bytes_per_second=3000)
+    for limit in (service, source, own.model_copy(update={"bytes_per_second": 2000})):
+        kit.limits.set(limit)
+    found = {limit.scope: limit for limit in kit.jobs.limits(job.id)}
+    assert (found["service"], found["source"], found["job"].bytes_per_second) == (service, source, 2000)
+    assert kit.jobs.limits(other.id) == [service]
+    for scope, subject in (("service", ""), ("source", kit.source_ids[0]), ("source", "none")):
+        kit.limits.clear(scope, subject)
+    assert [limit.scope for limit in kit.jobs.limits(job.id)] == ["job"]
+    with pytest.raises(NotFound):
+        kit.jobs.limits("none")
 
 
 def test_jobs_that_share_a_pool_are_found_under_any_name_of_it(kit: Kit) -> None:

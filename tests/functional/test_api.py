@@ -187,6 +187,84 @@ def test_vms_of_the_same_name_page_without_loss(api: Service) -> None:
     assert len(seen) == 7
 
 
+# limits
+
+NIGHT = {"start": "22:00", "end": "06:00", "bytes_per_second": 200_000_000}
+
+
+@pytest.mark.parametrize("path", ["service", "sources/lab", "jobs/{job}"])
+def test_a_limit_is_set_shown_replaced_and_cleared(api: Service, path: str) -> None:
+    place = f"/v1/limits/{path.format(job=api.submit())}"
+    problem(api.http.get(place), 404, "not_found")
+    assert api.http.delete(place).status_code == 204
+    body = {"bytes_per_second": 20_000_000, "windows": [NIGHT], "zone": "Europe/Berlin"}
+    for _ in range(2):
+        answer = api.http.put(place, json=body)
+        assert answer.status_code == 200
+    made = answer.json()
+    assert {key: made[key] for key in body} == body
+    assert made["rate_now"] in (20_000_000, 200_000_000)
+    assert made["scope"] == path.partition("/")[0].removesuffix("s")
+    assert api.http.get("/v1/limits").json()["items"] == [made]
+    answer = api.http.put(place, json={"bytes_per_second": 5000})
+    assert api.http.get(place).json() == answer.json()
+    assert (answer.json()["windows"], answer.json()["rate_now"]) == ([], 5000)
+    assert api.http.delete(place).status_code == 204
+    assert api.http.get("/v1/limits").json()["items"] == []
+    told = [event["message"] for event in api.http.get("/v1/events", params={"kind": "limit"}).json()["items"]]
+    assert len(told) == 4
+    assert "200 MB/s from 22:00 to 06:00 Europe/Berlin, otherwise 20 MB/s" in told[0]
+
+
+def test_limits_name_what_they_are_for(api: Service) -> None:
+    job = api.submit()
+    for path in (f"jobs/{job}", "sources/lab", "service"):
+        api.http.put(f"/v1/limits/{path}", json={"bytes_per_second": 1000})
+    found = {item["scope"]: item for item in api.http.get("/v1/limits").json()["items"]}
+    assert found["job"]["job"] == {"id": job, "name": "guest1"}
+    assert found["source"]["source"] == {"id": api.source, "name": "lab"}
+    assert (found["service"]["subject"], found["service"]["job"]) == ("", None)
+    assert {limit.scope for limit in api.store.jobs.limits(job)} == {"job", "source", "service"}
+    api.http.post(f"/v1/jobs/{job}/cancel")
+    assert [item["scope"] for item in api.http.get("/v1/limits").json()["items"]] == ["source", "service"]
+    api.http.delete("/v1/sources/lab")
+    assert [item["scope"] for item in api.http.get("/v1/limits").json()["items"]] == ["service"]
+
+
+@pytest.mark.parametrize("path", ["sources/none", "jobs/none"])
+def test_limits_of_what_is_not_there(api: Service, path: str) -> None:
+    for answer in (
+        api.http.get(f"/v1/limits/{path}"),
+        api.http.put(f"/v1/limits/{path}", json={"bytes_per_second": 1000}),
+        api.http.delete(f"/v1/limits/{path}"),
+    ):
+        problem(answer, 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({}, ""),
+        ({"bytes_per_second": 10}, "/bytes_per_second"),
+        ({"bytes_per_second": 1000, "zone": "Europe/Atlantis"}, "/zone"),
+        ({"windows": [NIGHT | {"end": "25:00"}]}, "/windows/0/end"),
+        ({"windows": [NIGHT | {"end": "22:00"}]}, "/windows/0"),
+    ],
+)
+def test_limits_that_are_none(api: Service, body: dict[str, Any], pointer: str) -> None:
+    told = problem(api.http.put("/v1/limits/service", json=body), 422, "invalid_request")
+    assert told["errors"][0]["pointer"] == pointer
+
+
+def test_a_job_can_be_submitted_with_a_limit(api: Service) -> None:
+    body = {"source": "lab", "vm": "guest1", "limit": {"bytes_per_second": 50_000_000}}
+    made = api.http.post("/v1/jobs", json=body)
+    assert made.status_code == 201
+    assert api.http.get(f"/v1/limits/jobs/{made.json()['id']}").json()["rate_now"] == 50_000_000
+    refused = api.http.post("/v1/jobs", json=body | {"vm": "guest2", "limit": {"bytes_per_second": 0}})
+    assert problem(refused, 422, "invalid_request")["errors"][0]["pointer"] == "/limit/bytes_per_second"
+
+
 # jobs
 
 

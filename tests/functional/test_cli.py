@@ -112,6 +112,12 @@ def test_an_untrusted_certificate_is_shown_and_can_be_pinned(service: Service, l
         (("source", "add", "x", "127.0.0.2", "-u", "u", "--insecure", "--thumbprint", "ab"), 2),
         (("target", "add", "x", "--network", "lan"), 2),
         (("target", "add", "x", "--uri", "qemu+ssh://elsewhere/system"), 3),
+        (("limit", "set", "200"), 2),
+        (("limit", "set", "1MB/s", "--window", "22:00-06:00=2MB/s"), 2),
+        (("limit", "clear", "--source", "vc", "--job", "x"), 2),
+        (("limit", "set", "1MB/s", "--window", "22:00-06:00=2MB/s", "--zone", "Nowhere"), 3),
+        (("limit", "set", "1MB/s", "--job", "no-such-job"), 5),
+        (("migrate", "vc", "no-such-vm", "--limit", "fast"), 2),
         (("migrate", "vc", "no-such-vm"), 5),
         (("source", "check", "no-such-source"), 5),
         (("job", "show", "no-such-job"), 5),
@@ -154,6 +160,19 @@ def test_a_dry_run_shows_the_domain_and_does_nothing(service: Service, host: Lib
     assert f"<name>dry-{os.getpid()}</name>" in done.stdout
     assert not [domain for domain in host.domains() if domain.name().startswith("dry-")]
     assert not service.json("job", "list")
+
+
+def test_limits_are_set_listed_and_cleared(service: Service) -> None:
+    windows = ("--window", "22:00-06:00=200MB/s", "--zone", "Europe/Berlin")
+    said = service.run("limit", "set", "20MB/s", "--source", "vc", *windows).stdout
+    assert "200 MB/s from 22:00 to 06:00 Europe/Berlin, otherwise 20 MB/s" in said
+    assert service.json("limit", "set", "1Gbit/s")["bytes_per_second"] == 125_000_000
+    listed = service.run("limit", "list").stdout
+    assert "125 MB/s" in listed
+    assert "vc" in listed
+    service.run("limit", "clear")
+    service.run("limit", "clear", "--source", "vc")
+    assert service.json("limit", "list") == []
 
 
 def test_a_blocker_ends_with_its_own_code(service: Service, vm: str) -> None:

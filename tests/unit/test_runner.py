@@ -14,6 +14,7 @@ import pytest
 from app.domain.errors import CompensationFailed, NoSpace, Parked, SourceUnavailable
 from app.domain.job import Job
 from app.domain.lifecycle import pending_steps
+from app.domain.limits import ScopedLimit
 from app.domain.models import Leftover, MoveOptions, TargetSpec
 from app.domain.states import JobState
 from tests.contract.memory.store import MemoryStore
@@ -396,3 +397,19 @@ def test_the_end_is_named_by_what_led_to_it(bench: Bench, outcome: dict[str, obj
     bench.runner.begin_undo("j1")
     bench.runner.end("j1", outcome, [])
     assert bench.store.job("j1").state is state
+
+
+def test_a_step_that_throttles_follows_its_limits(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.transfer.throttle.LOOK_EVERY_S", 0.0)
+    seen: list[int | None] = []
+
+    def act(ctx: StepContext) -> str:
+        for rate in (1000, 2000):
+            bench.store.set(ScopedLimit(scope="source", subject="s", bytes_per_second=rate))
+            ctx.cancel()
+            seen.append(ctx.throttle.rates["source"])
+        return "done"
+
+    bench.step.act = act
+    assert bench.runner.do("j1", "transfer") == {}
+    assert seen == [1000, 2000]

@@ -38,7 +38,7 @@ def submit_job(new: NewJob, given: Given, response: Response, dry_run: bool = Fa
             domain_xml=planned.domain_xml,
             steps=planned.steps,
         )
-    job = given.jobs.submit(*asked)
+    job = given.jobs.submit(*asked, limit=new.limit)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job_out(job, given.files)
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from app.domain import lifecycle
 from app.domain.errors import NotFound
 from app.domain.job import Beat, Event, Job, Operation, Pause
+from app.domain.limits import ScopedLimit
 from app.domain.models import VM, Artefact, Check, DiskProgress, Leftover, SourceSpec, TargetFacts, TargetSpec
 from app.domain.space import WRITERS
 from app.domain.states import JobState
@@ -31,6 +32,7 @@ class MemoryStore:
         self.checks: dict[str, list[Check]] = {}
         self.facts: dict[str, TargetFacts] = {}
         self.jobs: dict[str, Job] = {}
+        self.limits_set: dict[tuple[str, str], ScopedLimit] = {}
         self.events: list[Event] = []
         self.operations: dict[str, Operation] = {}
         self._claimed: dict[str, str] = {}
@@ -102,6 +104,10 @@ class MemoryStore:
         job = self.job(job_id)
         return Asked(job.state, job.stop_requested, job.pause is not None)
 
+    def limits(self, job_id: str) -> list[ScopedLimit]:
+        concerning = {("service", ""), ("source", self.job(job_id).source_id), ("job", job_id)}
+        return [limit for key, limit in self.limits_set.items() if key in concerning]
+
     def rest(self, job_id: str, step: str, *, room: Pause | None = None, error: dict[str, Any] | None = None) -> Job:
         return self._change(job_id, lambda job: lifecycle.rest(job, step, _now(), room=room, error=error))
 
@@ -172,8 +178,16 @@ class MemoryStore:
 
     # what users ask
 
-    def submit(self, job: Job) -> Job:
+    def set(self, limit: ScopedLimit) -> None:
+        self.limits_set[limit.scope, limit.subject] = limit
+
+    def clear(self, scope: str, subject: str) -> None:
+        self.limits_set.pop((scope, subject), None)
+
+    def submit(self, job: Job, limit: ScopedLimit | None = None) -> Job:
         with self._lock:
+            if limit is not None:
+                self.set(limit)
             self._take(job)
             self.jobs[job.id] = job
             self._line.append(job.id)
