@@ -132,6 +132,12 @@ class StepOut(StepRecord):
     seconds: float | None = None
 
 
+class DiskOut(DiskProgress):
+    """`links` has the manifest once the disk was copied: its size, and a hash of each MiB that is not all zeros."""
+
+    links: dict[str, str]
+
+
 class JobOut(Value):
     id: str
     run: int

@@ -142,9 +142,34 @@ def report(
     document = {"job": client.get(f"jobs/{job_id}"), "events": client.list(f"jobs/{job_id}/events")}
     if to is None:
         output.show_json(document)
+    else:
+        _write((json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode(), to)
+
+
+@app.command()
+def manifest(
+    job_id: JobId,
+    disk: Annotated[int | None, typer.Option(help="The disk's key; may be left out when there is one only.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="Write it to this file.")] = None,
+) -> None:
+    """The hashes of a disk as it left the source, for `vmferry image verify`."""
+    client = connect()
+    if disk is None:
+        keys = [item["key"] for item in client.list(f"jobs/{job_id}/disks")]
+        if len(keys) != 1:
+            raise CliError(
+                Exit.USAGE, "disk", f"the job has {len(keys)} disks", f"Give --disk: {', '.join(map(str, keys))}"
+            )
+        disk = keys[0]
+    _write(client.get_bytes(f"jobs/{job_id}/disks/{disk}/manifest"), to)
+
+
+def _write(content: bytes, to: Path | None) -> None:
+    if to is None:
+        print(content.decode(), end="")
         return
     try:
-        to.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        to.write_bytes(content)
     except OSError as error:
         raise CliError(Exit.FAILED, "unwritable_file", f"{to} could not be written: {error}") from error
 

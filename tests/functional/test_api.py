@@ -432,10 +432,12 @@ def test_jobs_are_filtered_sorted_and_paged(api: Service) -> None:
 
 def test_disks_and_progress_are_shown(api: Service) -> None:
     job = api.submit()
+    planned = api.http.get(f"/v1/jobs/{job}/disks").json()["items"]
+    assert [(item["key"], item["capacity_bytes"], item["bytes_done"]) for item in planned] == [(2000, 2 * GIB, 0)]
     api.admit()
     disk = DiskProgress(key=2000, label="Hard disk 1", capacity_bytes=100, bytes_done=40, bytes_skipped=10)
     api.store.jobs.progress(job, [disk], 5.0, 10.0)
-    assert api.http.get(f"/v1/jobs/{job}/disks").json()["items"] == [disk.to_dict()]
+    assert api.http.get(f"/v1/jobs/{job}/disks").json()["items"] == [disk.to_dict() | {"links": {}}]
     progress = api.http.get(f"/v1/jobs/{job}").json()["progress"]
     assert (progress["bytes_done"], progress["bytes_total"], progress["rate"]) == (40, 100, 5.0)
 
@@ -568,24 +570,29 @@ def test_pictures_and_manifests_come_from_the_job_folder_only(api: Service, tmp_
     folder.mkdir(parents=True)
     (folder / "console-boot.png").write_bytes(b"\x89PNG picture")
     (folder / "disk-0.manifest.json").write_text('{"version": 1}')
+    (folder / "disk-1.manifest.json").write_text("of a disk that the VM has not")
     (folder / "secret.txt").write_text("secret")
     (folder / "console-link.png").symlink_to(api.settings.secret_key_file)
     links = api.http.get(f"/v1/jobs/{job}").json()["links"]
     assert links["console"] == [f"/v1/jobs/{job}/console/boot.png"]
-    assert links["manifests"] == [f"/v1/jobs/{job}/manifest/0"]
+    (disk,) = api.http.get(links["disks"]).json()["items"]
+    assert disk["links"] == {"manifest": f"/v1/jobs/{job}/disks/2000/manifest"}
     picture = api.http.get(links["console"][0])
     assert (picture.headers["content-type"], picture.content) == ("image/png", b"\x89PNG picture")
-    assert api.http.get(links["manifests"][0]).json() == {"version": 1}
+    manifest = api.http.get(disk["links"]["manifest"])
+    assert manifest.json() == {"version": 1}
+    assert f"vmferry-{job}-disk-2000.manifest.json" in manifest.headers["content-disposition"]
     for path in (
         "console/other.png",
         "console/link.png",
         "console/..%2F..%2Fsecret.png",
         "console/%2E%2E.png",
-        "manifest/1",
-        "manifest/..%2Fsecret.txt",
-        "manifest/0.manifest.json",
+        "disks/2001/manifest",
+        "disks/..%2Fsecret.txt/manifest",
     ):
         assert api.http.get(f"/v1/jobs/{job}/{path}").status_code == 404, path
+    for key in ("0.manifest.json", "x"):
+        problem(api.http.get(f"/v1/jobs/{job}/disks/{key}/manifest"), 422, "invalid_request")
     assert api.http.get("/v1/jobs/..%2F../console/boot.png").status_code == 404
 
 
@@ -596,7 +603,7 @@ def test_pictures_and_manifests_come_from_the_job_folder_only(api: Service, tmp_
         ("GET", "/disks"),
         ("GET", "/events"),
         ("GET", "/console/boot.png"),
-        ("GET", "/manifest/0"),
+        ("GET", "/disks/2000/manifest"),
         ("POST", "/pause"),
         ("POST", "/resume"),
         ("POST", "/cancel"),

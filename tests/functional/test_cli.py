@@ -176,6 +176,8 @@ def test_limits_are_set_listed_and_cleared(service: Service) -> None:
 
 
 def test_a_blocker_ends_with_its_own_code(service: Service, vm: str) -> None:
+    service.run("target", "check", "kvm")  # what was seen a minute ago refuses nothing
+    service.run("inventory", "vc", "--refresh")
     for words in (migrate(vm, "--network", "*=none"), migrate(vm, "--network", "*=none", "--dry-run")):
         done = service.run(*words, check=False)
         assert done.returncode == 3, done.stderr
@@ -199,6 +201,13 @@ def test_a_move_is_followed_shown_reported_and_rolled_back(
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["job"]["id"] == job["id"]
     assert report["events"]
+
+    (disk,) = service.json("job", "show", job["id"])["disks"]
+    service.run("job", "manifest", job["id"], "--disk", str(disk["key"]), "--to", str(tmp_path / "manifest.json"))
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert (manifest["disk"], manifest["capacity"]) == (str(disk["key"]), disk["capacity_bytes"])
+    assert json.loads(service.run("job", "manifest", job["id"]).stdout) == manifest
+    assert service.run("job", "manifest", job["id"], "--disk", "1", check=False).returncode == 5
 
     asked = service.run("job", "rollback", job["id"], "--wait", check=False)
     assert asked.returncode == 1
