@@ -17,6 +17,7 @@ from app.domain.models import (
     Disk,
     DiskProgress,
     GuestReport,
+    ImageOptions,
     Leftover,
     MoveOptions,
     Progress,
@@ -76,6 +77,7 @@ class NewTarget(Ours):
     kind: Literal["libvirt"] = "libvirt"
     uri: Annotated[str, StringConstraints(min_length=1, max_length=500)] = "qemu:///system"
     pool: Name = "default"
+    image: ImageOptions = ImageOptions()
     networks: Networks = Field(default_factory=dict)
     credential: str = ""
 

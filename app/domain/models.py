@@ -279,7 +279,7 @@ class Move(Value):
         return f"vmferry-{self.job_id}-"
 
     def volume_name(self, index: int) -> str:
-        return f"{self.volume_prefix()}{index}.qcow2"
+        return f"{self.volume_prefix()}{index}.{self.target.image.format}"
 
     def runs_after(self) -> bool:
         """Whether the target shall run when all is done: a source that was off stays off, unless asked."""
@@ -289,7 +289,8 @@ class Move(Value):
 
 class TargetDisk(Value):
     path: str
-    format: Literal["qcow2"] = "qcow2"
+    format: Literal["qcow2", "raw"] = "qcow2"
+    discard: bool = True  # what the guest frees is given back to the storage
     bus: Literal["virtio", "sata"]
     device: str  # vda, sda, …
     serial: str  # at most 20 characters, as virtio-blk takes

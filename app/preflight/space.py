@@ -1,4 +1,4 @@
-"""Volumes are thin: what they will take is known only to be at most the disks' capacity.
+"""Volumes are thin, unless they are preallocated: what they will take is at most the disks' capacity.
 
 What other jobs will still write to the pool is theirs, and counts as taken.
 """
@@ -20,7 +20,8 @@ def check(move: Move, facts: TargetFacts) -> Iterable[Concern]:
         return
     capacity, free = move.vm.disk_bytes, pool.free_bytes
     reserved = sum(item.bytes for item in move.reserved)
-    least = capacity * LEAST
+    whole = move.target.image.preallocation in ("falloc", "full")
+    least = capacity if whole else capacity * LEAST
     figures = f"the pool {pool.name} has {size_text(free)} free, the disks' capacity is {size_text(capacity)}"
     if reserved:
         figures += f", and {size_text(reserved)} are reserved by {_holders(move)}"

@@ -116,7 +116,9 @@ class Jobs:
             raise PreflightFailed(concerns)
 
     def _move(self, job_id: str, listed: ListedVM, to: RegisteredTarget, options: MoveOptions) -> Move:
-        target = TargetSpec(id=to.id, name=to.name, kind=to.kind, uri=to.uri, pool=to.pool, networks=to.networks)
+        target = TargetSpec(
+            id=to.id, name=to.name, kind=to.kind, uri=to.uri, pool=to.pool, image=to.image, networks=to.networks
+        )
         reserved = reservations(self._store.requests.sharing_pool(to.id))
         return Move(job_id=job_id, vm=listed.vm, target=target, options=options, reserved=reserved)
 

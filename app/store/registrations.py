@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from app.domain.errors import Conflict, InvalidRequest, NotFound
-from app.domain.models import SourceSpec, TargetSpec, Tls
+from app.domain.models import ImageOptions, SourceSpec, TargetSpec, Tls
 from app.domain.registered import Credential, RegisteredSource, RegisteredTarget
 from app.store import rows
 from app.store.engine import reading, writing
@@ -45,6 +45,7 @@ def target_spec(connection: sa.Connection, box: SecretBox, target_id: str) -> Ta
         kind=row.kind,
         uri=row.uri,
         pool=row.pool,
+        image=ImageOptions.model_validate(row.image),
         networks=row.networks,
         username=username,
         password=password,
@@ -146,7 +147,15 @@ class Targets:
         self._engine = engine
 
     def add(
-        self, *, name: str, kind: str, uri: str, pool: str, networks: dict[str, str], credential: str = ""
+        self,
+        *,
+        name: str,
+        kind: str,
+        uri: str,
+        pool: str,
+        image: ImageOptions,
+        networks: dict[str, str],
+        credential: str = "",
     ) -> RegisteredTarget:
         with writing(self._engine) as connection, _unique_name("target", name):
             credential_id = _one(connection, credentials, "credential", credential).id if credential else None
@@ -158,6 +167,7 @@ class Targets:
                     kind=kind,
                     uri=uri,
                     pool=pool,
+                    image=image.to_dict(),
                     networks=networks,
                     credential_id=credential_id,
                     checks=[],

@@ -82,6 +82,7 @@ targets = Table(
     Column("kind", String(20), nullable=False),
     Column("uri", String(500), nullable=False),
     Column("pool", String(200), nullable=False),
+    Column("image", JSON, nullable=False),
     Column("networks", JSON, nullable=False),
     Column("credential_id", String(32), ForeignKey("credentials.id")),
     Column("facts", NULL_JSON),

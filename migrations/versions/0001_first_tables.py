@@ -158,6 +158,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=20), nullable=False),
         sa.Column("uri", sa.String(length=500), nullable=False),
         sa.Column("pool", sa.String(length=200), nullable=False),
+        sa.Column("image", sa.JSON(), nullable=False),
         sa.Column("networks", sa.JSON(), nullable=False),
         sa.Column("credential_id", sa.String(length=32), nullable=True),
         sa.Column("facts", sa.JSON(none_as_null=True), nullable=True),

@@ -25,6 +25,7 @@ from app.domain.models import (
     Check,
     Concern,
     DiskProgress,
+    ImageOptions,
     Leftover,
     MoveOptions,
     PowerState,
@@ -41,6 +42,7 @@ from tests.contract.memory.store import MemoryStore
 
 ROLLBACK = MoveOptions()
 HOLD = MoveOptions.model_validate({"on_failure": "hold"})
+RAW = ImageOptions(format="raw", preallocation="falloc", discard=False)
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 PASSWORD = "s3cret-of-the-source"
 
@@ -102,7 +104,7 @@ def _memory() -> Kit:
             id=key, name=key, kind="vcenter", host="vc", username="u", password=PASSWORD, tls=Tls(insecure=True)
         )
         store.save_inventory(key, "same-vcenter", [])
-    store.targets["t1"] = TargetSpec(id="t1", name="here", networks={"*": "default"})
+    store.targets["t1"] = TargetSpec(id="t1", name="here", image=RAW, networks={"*": "default"})
 
     def add_target(name: str, pool: str) -> str:
         store.targets[name] = TargetSpec(id=name, name=name, pool=pool)
@@ -122,7 +124,7 @@ def _sqlite(tmp_path: Path) -> Kit:
         store.workers.save_inventory(made.id, "same-vcenter", [])
         ids.append(made.id)
     target = store.targets.add(
-        name="here", kind="libvirt", uri="qemu:///system", pool="default", networks={"*": "default"}
+        name="here", kind="libvirt", uri="qemu:///system", pool="default", image=RAW, networks={"*": "default"}
     )
     return Kit(
         store.jobs,
@@ -134,7 +136,7 @@ def _sqlite(tmp_path: Path) -> Kit:
         lambda: store.events.after(0, limit=1000),
         store.limits,
         lambda name, pool: (
-            store.targets.add(name=name, kind="libvirt", uri="qemu:///system", pool=pool, networks={}).id
+            store.targets.add(name=name, kind="libvirt", uri="qemu:///system", pool=pool, image=RAW, networks={}).id
         ),
     )
 
@@ -163,7 +165,8 @@ def test_specs_carry_the_secret_in_memory_only(kit: Kit) -> None:
     spec = kit.jobs.source(kit.source_ids[0])
     assert (spec.username, spec.password, spec.tls.insecure) == ("u", PASSWORD, True)
     assert PASSWORD not in repr(spec)
-    assert kit.jobs.target(kit.target_id).networks == {"*": "default"}
+    target = kit.jobs.target(kit.target_id)
+    assert (target.networks, target.image) == ({"*": "default"}, RAW)
 
 
 def test_transitions_follow_the_table(kit: Kit) -> None:

@@ -92,6 +92,23 @@ def test_names_are_unique(api: Service) -> None:
     problem(api.http.post("/v1/targets", json={"name": "here"}), 409, "conflict")
 
 
+def test_a_target_says_how_its_images_are_made(api: Service) -> None:
+    image = {"format": "raw", "preallocation": "falloc", "discard": False}
+    made = api.http.post("/v1/targets", json={"name": "fast", "image": image, "networks": {"*": "default"}}).json()
+    assert made["image"] == image | {"cluster_kib": 64, "compressed": False}
+    assert api.http.get("/v1/targets/here").json()["image"]["format"] == "qcow2"
+    assert api.store.jobs.target(made["id"]).image.to_dict() == made["image"]
+    api.store.workers.save_target_facts(made["id"], facts(), [])
+    body = {"source": "lab", "vm": "guest1", "target": "fast"}
+    xml = api.http.post("/v1/jobs", params={"dry_run": True}, json=body).json()["domain_xml"]
+    assert '<driver name="qemu" type="raw" />' in xml
+    assert "-0.raw" in xml
+    refused = api.http.post("/v1/targets", json={"name": "x", "image": {"format": "raw", "compressed": True}})
+    assert problem(refused, 422, "invalid_request")["errors"][0]["pointer"] == "/image/compressed"
+    refused = api.http.post("/v1/targets", json={"name": "x", "image": {"cluster_kib": 5}})
+    assert problem(refused, 422, "invalid_request")["errors"][0]["pointer"] == "/image/cluster_kib"
+
+
 def test_a_remote_target_is_refused_with_its_reason(api: Service) -> None:
     body = problem(
         api.http.post("/v1/targets", json={"name": "far", "uri": "qemu+ssh://kvm1/system"}), 422, "target_is_remote"

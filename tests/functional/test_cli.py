@@ -77,6 +77,15 @@ def test_lists_say_what_is_registered(service: Service, lab: Lab, host: LibvirtH
     assert host.pool in service.run("target", "list").stdout
 
 
+def test_a_target_with_images_of_its_own_kind(service: Service, host: LibvirtHost) -> None:
+    words = ("--uri", host.uri, "--pool", host.pool, "--format", "raw", "--preallocation", "falloc", "--no-discard")
+    service.run("target", "add", "raw", *words, "--no-check")
+    (target,) = [target for target in service.json("target", "list") if target["name"] == "raw"]
+    assert (target["image"]["format"], target["image"]["discard"]) == ("raw", False)
+    assert "raw, falloc, no discard" in service.run("target", "list").stdout
+    service.run("target", "remove", "raw")
+
+
 def test_checks_are_shown_row_by_row(service: Service) -> None:
     for words in (("source", "check", "vc"), ("target", "check", "kvm")):
         answer = service.json(*words)
@@ -111,6 +120,9 @@ def test_an_untrusted_certificate_is_shown_and_can_be_pinned(service: Service, l
         (("source", "add", "x", "127.0.0.2", "-u", "u"), 2),
         (("source", "add", "x", "127.0.0.2", "-u", "u", "--insecure", "--thumbprint", "ab"), 2),
         (("target", "add", "x", "--network", "lan"), 2),
+        (("target", "add", "x", "--format", "vmdk"), 2),
+        (("target", "add", "x", "--format", "raw", "--compressed"), 3),
+        (("migrate", "vc", "no-such-vm", "--transport", "pigeon"), 2),
         (("target", "add", "x", "--uri", "qemu+ssh://elsewhere/system"), 3),
         (("limit", "set", "200"), 2),
         (("limit", "set", "1MB/s", "--window", "22:00-06:00=2MB/s"), 2),

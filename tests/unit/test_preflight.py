@@ -13,6 +13,7 @@ from app.domain.models import (
     Concern,
     Disk,
     Domain,
+    ImageOptions,
     Move,
     MoveOptions,
     Nic,
@@ -44,6 +45,7 @@ def judge(
     facts: dict[str, Any] | None = None,
     networks: dict[str, str] | None = None,
     reserved: tuple[Reservation, ...] = (),
+    image: dict[str, Any] | None = None,
 ) -> list[Concern]:
     """The findings for an ordinary VM and target, with these differences."""
     plain: dict[str, Any] = {
@@ -62,7 +64,12 @@ def judge(
         "networks": ("lan",),
         "tools": {"virt-v2v-in-place": "2.2.0"},
     }
-    target = TargetSpec(id="t", name="kvm1", networks={"*": "lan"} if networks is None else networks)
+    target = TargetSpec(
+        id="t",
+        name="kvm1",
+        image=ImageOptions.model_validate(image or {}),
+        networks={"*": "lan"} if networks is None else networks,
+    )
     move = Move(
         job_id="j1",
         vm=VM.model_validate(plain | (vm or {})),
@@ -128,6 +135,9 @@ def test_an_ordinary_vm_raises_no_concern() -> None:
         ("pool_full", "blocker", {"facts": pool(free_bytes=GIB - 1)}),
         ("pool_full", "blocker", {"facts": pool(free_bytes=GIB - 1)} | reserve(41)),
         ("pool_is_reserved", "blocker", reserve(30, 20)),
+        ("pool_is_reserved", "blocker", reserve(41) | {"image": {"preallocation": "full"}}),
+        ("pool_full", "blocker", {"facts": pool(free_bytes=9 * GIB), "image": {"preallocation": "falloc"}}),
+        ("pool_may_fill_up", "warning", {"facts": pool(free_bytes=9 * GIB), "image": {"preallocation": "metadata"}}),
         ("network_not_mapped", "blocker", {"networks": {"Other": "lan"}}),
         ("network_missing", "blocker", {"networks": {"*": "gone"}}),
         ("network_missing", "blocker", {"options": {"networks": {"VM Network": "gone"}}}),

@@ -9,7 +9,7 @@ import pytest
 
 from app.domain.errors import InvalidRequest
 from app.domain.job import Job, Pause
-from app.domain.models import MoveOptions, OnFailure, Tls
+from app.domain.models import ImageOptions, MoveOptions, OnFailure, Tls
 from app.domain.states import JobState
 from app.services.jobs import actions, next_action, seconds
 from app.services.registrations import Registrations
@@ -166,12 +166,52 @@ def test_one_way_to_log_in(login: dict[str, str]) -> None:
 )
 def test_targets_that_no_worker_can_reach(uri: str, code: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        Registrations(Mock()).add_target(name="t", kind="libvirt", uri=uri, pool="default", networks={}, credential="")
+        Registrations(Mock()).add_target(
+            name="t", kind="libvirt", uri=uri, pool="default", image=ImageOptions(), networks={}, credential=""
+        )
     assert caught.value.code == code
 
 
 @pytest.mark.parametrize("uri", ["qemu:///system", "qemu:///session", "qemu+unix:///system"])
 def test_targets_on_this_machine(uri: str) -> None:
     store = Mock()
-    Registrations(store).add_target(name="t", kind="libvirt", uri=uri, pool="default", networks={}, credential="")
+    Registrations(store).add_target(
+        name="t", kind="libvirt", uri=uri, pool="default", image=ImageOptions(), networks={}, credential=""
+    )
     store.targets.add.assert_called_once()
+
+
+def add_target(image: ImageOptions) -> None:
+    Registrations(Mock()).add_target(
+        name="t", kind="libvirt", uri="qemu:///system", pool="default", image=image, networks={}, credential=""
+    )
+
+
+@pytest.mark.parametrize(
+    ("image", "pointer"),
+    [
+        ({"format": "raw", "compressed": True}, "/image/compressed"),
+        ({"format": "raw", "cluster_kib": 128}, "/image/cluster_kib"),
+        ({"format": "raw", "preallocation": "metadata"}, "/image/preallocation"),
+        ({"compressed": True, "preallocation": "metadata"}, "/image/preallocation"),
+        ({"compressed": True, "preallocation": "full"}, "/image/preallocation"),
+    ],
+)
+def test_images_that_cannot_be(image: dict[str, object], pointer: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        add_target(ImageOptions.model_validate(image))
+    assert caught.value.fields["pointer"] == pointer
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        {},
+        {"format": "raw", "preallocation": "falloc", "discard": False},
+        {"cluster_kib": 2048, "compressed": True},
+        {"preallocation": "metadata"},
+    ],
+)
+def test_images_that_can_be(image: dict[str, object]) -> None:
+    add_target(ImageOptions.model_validate(image))
