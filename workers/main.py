@@ -54,6 +54,7 @@ def main(settings: Settings) -> int:
             transfer_workers=settings.transfer_workers,
             disk_connections=settings.disk_connections,
             slots=HostSlots(settings.host_connections),
+            space_poll_s=settings.space_poll_s,
         ),
         executor=executor,
         max_jobs=settings.max_jobs,

@@ -241,6 +241,14 @@ class MoveOptions(Value):
     boot_timeout_s: int = Field(default=600, ge=10, le=86400)
 
 
+class Reservation(Value):
+    """What an unfinished job will still write to a pool, at most."""
+
+    job: str
+    vm: str
+    bytes: int
+
+
 class Move(Value):
     """One VM, one target, the options: what preflight judges and what the hardware table maps."""
 
@@ -248,6 +256,7 @@ class Move(Value):
     vm: VM
     target: TargetSpec
     options: MoveOptions = MoveOptions()
+    reserved: tuple[Reservation, ...] = ()  # what other jobs will still write to the target's pool
 
     @property
     def domain_name(self) -> str:
@@ -270,7 +279,7 @@ class Move(Value):
         return f"vmferry-{self.job_id}-"
 
     def volume_name(self, index: int) -> str:
-        return f"{self.volume_prefix()}{index}.qcow2"
+        return f"{self.volume_prefix()}{index}.{self.target.image.format}"
 
     def runs_after(self) -> bool:
         """Whether the target shall run when all is done: a source that was off stays off, unless asked."""
@@ -280,7 +289,8 @@ class Move(Value):
 
 class TargetDisk(Value):
     path: str
-    format: Literal["qcow2"] = "qcow2"
+    format: Literal["qcow2", "raw"] = "qcow2"
+    discard: bool = True  # what the guest frees is given back to the storage
     bus: Literal["virtio", "sata"]
     device: str  # vda, sda, …
     serial: str  # at most 20 characters, as virtio-blk takes
@@ -343,7 +353,7 @@ class Artefact(Value):
 
 class StepRecord(Value):
     name: str
-    state: Literal["pending", "running", "succeeded", "failed", "skipped", "undone"] = "pending"
+    state: Literal["pending", "running", "paused", "succeeded", "failed", "skipped", "undone"] = "pending"
     attempts: int = 0
     started_at: datetime | None = None
     ended_at: datetime | None = None

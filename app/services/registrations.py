@@ -6,7 +6,7 @@ import re
 from urllib.parse import urlsplit
 
 from app.domain.errors import InvalidRequest
-from app.domain.models import Tls
+from app.domain.models import ImageOptions, Tls
 from app.domain.registered import RegisteredSource, RegisteredTarget
 from app.store.store import Store
 
@@ -37,12 +37,21 @@ class Registrations:
         )
 
     def add_target(
-        self, *, name: str, kind: str, uri: str, pool: str, networks: dict[str, str], credential: str
+        self,
+        *,
+        name: str,
+        kind: str,
+        uri: str,
+        pool: str,
+        image: ImageOptions,
+        networks: dict[str, str],
+        credential: str,
     ) -> RegisteredTarget:
         """Raises InvalidRequest for a URI that is remote, NotFound for a credential, Conflict for a name."""
         _check_uri(uri)
+        _check_image(image)
         return self._store.targets.add(
-            name=name, kind=kind, uri=uri, pool=pool, networks=networks, credential=credential
+            name=name, kind=kind, uri=uri, pool=pool, image=image, networks=networks, credential=credential
         )
 
 
@@ -59,6 +68,25 @@ def _check_tls(tls: Tls) -> None:
         )
     if tls.ca_pem and not _PEM.search(tls.ca_pem):
         raise InvalidRequest("there is no certificate in this PEM", "Give the CA's file.", pointer="/tls/ca_pem")
+
+
+def _check_image(image: ImageOptions) -> None:
+    if image.format == "raw":
+        for name in ("compressed", "cluster_kib"):
+            if getattr(image, name) != ImageOptions.model_fields[name].default:
+                raise InvalidRequest(
+                    f"{name} is of qcow2 images only", "Leave it out, or use qcow2.", pointer=f"/image/{name}"
+                )
+        if image.preallocation == "metadata":
+            raise InvalidRequest(
+                "a raw image has no metadata to preallocate", "Use off, falloc or full.", pointer="/image/preallocation"
+            )
+    if image.compressed and image.preallocation != "off":
+        raise InvalidRequest(
+            "a compressed image cannot be preallocated: nobody knows what it will take",
+            "Leave one of them out.",
+            pointer="/image/preallocation",
+        )
 
 
 def _check_uri(uri: str) -> None:

@@ -10,10 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from app.domain.errors import Conflict, InvalidRequest, NotFound
-from app.domain.models import SourceSpec, TargetSpec, Tls
+from app.domain.models import ImageOptions, SourceSpec, TargetSpec, Tls
 from app.domain.registered import Credential, RegisteredSource, RegisteredTarget
 from app.store import rows
 from app.store.engine import reading, writing
+from app.store.limits import forget_source
 from app.store.paging import Page, PageRequest, fetch
 from app.store.secretbox import SecretBox
 from app.store.tables import credentials, jobs, sources, targets
@@ -44,6 +45,7 @@ def target_spec(connection: sa.Connection, box: SecretBox, target_id: str) -> Ta
         kind=row.kind,
         uri=row.uri,
         pool=row.pool,
+        image=ImageOptions.model_validate(row.image),
         networks=row.networks,
         username=username,
         password=password,
@@ -135,6 +137,7 @@ class Sources:
         with writing(self._engine) as connection:
             row = _one(connection, sources, "source", ref)
             _unused(connection, jobs.c.source_id, "source", row)
+            forget_source(connection, row.id)
             connection.execute(sources.delete().where(sources.c.id == row.id))
             connection.execute(credentials.delete().where(credentials.c.owner == row.id))
 
@@ -144,7 +147,15 @@ class Targets:
         self._engine = engine
 
     def add(
-        self, *, name: str, kind: str, uri: str, pool: str, networks: dict[str, str], credential: str = ""
+        self,
+        *,
+        name: str,
+        kind: str,
+        uri: str,
+        pool: str,
+        image: ImageOptions,
+        networks: dict[str, str],
+        credential: str = "",
     ) -> RegisteredTarget:
         with writing(self._engine) as connection, _unique_name("target", name):
             credential_id = _one(connection, credentials, "credential", credential).id if credential else None
@@ -156,6 +167,7 @@ class Targets:
                     kind=kind,
                     uri=uri,
                     pool=pool,
+                    image=image.to_dict(),
                     networks=networks,
                     credential_id=credential_id,
                     checks=[],

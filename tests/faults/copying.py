@@ -51,7 +51,7 @@ def main() -> int:
     lock = threading.Lock()
     count = 0
 
-    def take(size: int) -> None:
+    def take(size: int, _cancel: object) -> None:
         nonlocal count
         with lock:
             count += size

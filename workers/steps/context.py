@@ -20,7 +20,9 @@ from app.ports.converter import Converter
 from app.ports.source import Source
 from app.ports.store import JobStore
 from app.ports.target import Target
+from workers.room import Room, room_at
 from workers.transfer.slots import HostSlots
+from workers.transfer.throttle import LimitsWatcher, Throttle, Throttles
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,12 @@ class Adapters:
     transfer_workers: int = 2  # threads that inflate, hash and write the streams of a job
     disk_connections: int = 4  # to the source, for each disk that is read in ranges
     slots: HostSlots = field(default_factory=lambda: HostSlots(8))
+    room: Callable[[Path], Room | None] = room_at
+    space_poll_s: float = 5.0  # how often a job that waits for room looks
+
+    @cached_property
+    def throttles(self) -> Throttles:
+        return Throttles(self.clock)
 
 
 class Step(Protocol):
@@ -64,9 +72,10 @@ class StepContext:
         self.adapters = adapters
         self.clock = adapters.clock
         self.attempt = attempt
-        self.cancel = cancel  # raises Cancelled or Parked
         self.fence = fence  # raises Parked when another worker has taken the job over
         self.log = structlog.get_logger("job").bind(job_id=job_id)
+        self._check = cancel
+        self._watcher: LimitsWatcher | None = None
         self._job_id = job_id
         self._opened = ExitStack()
 
@@ -79,6 +88,21 @@ class StepContext:
     @property
     def job(self) -> Job:
         return self.store.job(self._job_id)
+
+    def cancel(self) -> None:
+        """Raise Cancelled, Paused or Parked when the work shall stop; a throttle in use follows its limits by this."""
+        self._check()
+        if self._watcher is not None:
+            self._watcher.poll()
+
+    @cached_property
+    def throttle(self) -> Throttle:
+        """What the bytes read from the source pass through. Whoever uses it must call `cancel` now and then."""
+        throttle = self.adapters.throttles.of(self._job_id, self.job.source_id)
+        watcher = LimitsWatcher(lambda: self.store.limits(self._job_id), throttle, self.clock)
+        watcher.poll()
+        self._watcher = watcher
+        return throttle
 
     @cached_property
     def source(self) -> Source:

@@ -92,6 +92,7 @@ def _copy_disks(ctx: StepContext, access: DiskAccess, left: list[int], meter: Me
         pace = Pace(
             connections=max(1, connections // at_once),
             threads=max(1, adapters.transfer_workers // at_once),
+            take=ctx.throttle.take,
         )
         tasks = [_copying(ctx, access, index, pace, meter, journals) for index in left]
         side_by_side(tasks, at_once=at_once, cancel=ctx.cancel)
@@ -137,7 +138,7 @@ def _begun(ctx: StepContext, part: str, disk: Disk, identity: str) -> tuple[Path
             if journal.table.known_bytes:
                 ctx.event(f"{disk.label}: {journal.table.data_bytes >> 20} MiB are on the target already")
             return path, journal
-    path = ctx.target.create_volume(part, disk.capacity_bytes)
+    path = ctx.target.create_volume(part, disk.capacity_bytes, ctx.target_spec.image)
     return path, Journal.create(_journal_path(path), identity, disk.capacity_bytes)
 
 

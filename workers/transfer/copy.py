@@ -45,7 +45,7 @@ class Pace:
 
     connections: int = 4
     threads: int = 2
-    take: Take = lambda count: None
+    take: Take = lambda count, cancel: None
 
     def for_disk(self, disk: StreamDisk | RangeDisk) -> int:
         """How many threads store at a time."""

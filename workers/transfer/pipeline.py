@@ -7,10 +7,12 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
+from app.ports.source import CancelCheck
+
 AHEAD = 4  # batches waiting for each thread
 
-Take = Callable[[int], None]
-"""Called with the bytes that were just read from a source; it may wait, so that a limit is kept."""
+Take = Callable[[int, CancelCheck], None]
+"""Called with the bytes that were just read from a source. It may wait, so that a limit is kept, until the check raises."""
 
 T = TypeVar("T")
 R = TypeVar("R")

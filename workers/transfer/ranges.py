@@ -131,6 +131,10 @@ class _Crew:
                 continue
             return
 
+    def _go_on(self) -> None:
+        if self._stopped.is_set():
+            raise TransferInterrupted("the copy has ended")
+
     def _next(self) -> list[Window]:
         with self._lock:
             return [] if self._stopped.is_set() else next(self._stretches, [])
@@ -163,7 +167,7 @@ class _Crew:
                     reader.start(at, end - at)
                 position = start + piece.length
                 reader.fill(view[start:position])
-                self._take(piece.length)
+                self._take(piece.length, self._go_on)
                 at += piece.length
                 touched.update(range(start // CELL * CELL, position, CELL))
                 wire += piece.length

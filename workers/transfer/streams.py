@@ -36,7 +36,7 @@ def copy_stream(
     Raises UnsafeImage, TransferInterrupted, and whatever the stream and the sink raise.
     """
     with closing(disk.open_stream()) as stream:
-        reader = StreamReader(_Throttled(stream, take), sink.capacity)
+        reader = StreamReader(_Throttled(stream, take, cancel), sink.capacity)
         told = _Told()
         results = in_order(
             lambda batch: _store(batch, reader, sink),
@@ -51,13 +51,14 @@ def copy_stream(
 
 
 class _Throttled:
-    def __init__(self, stream: ByteStream, take: Take) -> None:
+    def __init__(self, stream: ByteStream, take: Take, cancel: CancelCheck) -> None:
         self._stream = stream
         self._take = take
+        self._cancel = cancel
 
     def readinto(self, buffer: memoryview) -> int:
         count = self._stream.readinto(buffer)
-        self._take(count)
+        self._take(count, self._cancel)
         return count
 
     def close(self) -> None:
