@@ -132,6 +132,7 @@ class VM(Value):
     cluster: str = ""
     datacenter: str = ""
     folder: str = ""
+    concerns: tuple[Concern, ...] = ()  # what its source finds worth telling before a move
 
     @property
     def disk_bytes(self) -> int:

@@ -1,4 +1,4 @@
-"""Copy the disks: an export lease, each stream decoded on its way, straight into volumes of the pool.
+"""Copy the disks: each stream decoded on its way, straight into volumes of the pool.
 
 A disk is written under a name of this attempt and takes its own name when it is whole; its manifest is beside the job.
 A disk that has its name is finished, and a later attempt leaves it alone.
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from app.domain.errors import TransportRefused
 from app.domain.models import Artefact, Disk, Leftover, Transport
 from app.ports.disks import DiskAccess, StreamDisk
 from workers.steps.context import StepContext
@@ -34,12 +35,21 @@ def do(ctx: StepContext) -> str:
     for index in finished:
         meter.resume(vm.disks[index].key, job.disks)
     if len(finished) < len(vm.disks):
-        with ctx.source.access(job.vm_id, Transport.NFC, cancel=ctx.cancel) as access:
+        with ctx.source.access(job.vm_id, _way(ctx), cancel=ctx.cancel) as access:
             for index, disk in enumerate(vm.disks):
                 if index not in finished:
                     _copy(ctx, access, index, disk, meter)
     ctx.require_source_off()
     return meter.summary()
+
+
+def _way(ctx: StepContext) -> Transport:
+    """The best one that works."""
+    ways = ctx.source.ways(ctx.vm)
+    for way in ways:
+        if way.usable:
+            return way.transport
+    raise TransportRefused("; ".join(f"{way.transport}: {way.reason}" for way in ways), "Use another source.")
 
 
 def _copy(ctx: StepContext, access: DiskAccess, index: int, disk: Disk, meter: Meter) -> None:
