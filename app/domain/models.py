@@ -189,6 +189,7 @@ class Tls(Value):
 
 
 SourceKind = Literal["vcenter", "esxi", "ova", "vmx"]
+FILE_KINDS = ("ova", "vmx")  # files, on the worker's machine or on a web server: nothing runs there
 
 
 class SourceSpec(Value):
