@@ -20,6 +20,8 @@ ENVELOPES = ("http://schemas.dmtf.org/ovf/envelope/1", "http://schemas.dmtf.org/
 VMW = "http://www.vmware.com/schema/ovf"
 _CIM = "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/"
 
+_ENCODING = re.compile(rb"""[^>]{0,200}?\bencoding\s*=\s*["']([^"']*)["']""")
+_ENCODINGS = (b"utf-8", b"us-ascii", b"iso-8859-1")  # expat's own: for others, Python would load a module
 _WHOLE = re.compile(r"\d{1,18}", re.ASCII)
 _UNIT = re.compile(r"byte(?:s?)(?: *\* *\d+(?: *\^ *\d+)?)*", re.IGNORECASE | re.ASCII)
 _FACTOR = re.compile(r"\* *(\d+)(?: *\^ *(\d+))?", re.ASCII)
@@ -42,9 +44,14 @@ def read(data: bytes) -> Element:
     """The Envelope. Raises UnsafeImage."""
     if len(data) > MAX_BYTES:
         raise refuse(f"it has {len(data)} bytes")
+    if b"\0" in data[:4]:
+        raise refuse("it is no UTF-8")
+    encoding = _ENCODING.match(data)
+    if encoding and encoding[1].lower() not in _ENCODINGS:
+        raise refuse(f"its encoding is {encoding[1][:40]!r}")
     try:
         root: Element = fromstring(data, forbid_dtd=True)
-    except (ParseError, ValueError, LookupError) as error:  # defusedxml's own are ValueErrors
+    except (ParseError, ValueError) as error:  # defusedxml's own are ValueErrors
         raise refuse(f"{type(error).__name__}: {str(error)[:120]}") from error
     _require_bounded(root)
     if local(root) != "Envelope" or namespace(root) not in ENVELOPES:

@@ -295,6 +295,18 @@ def test_a_changed_descriptor_is_read_or_refused(text: bytes, data: st.DataObjec
         assert all("/" not in name for name in one.files.values())
 
 
+def test_only_encodings_that_load_no_module() -> None:
+    assert read(PLAIN.replace(b"UTF-8", b"ISO-8859-1")).systems
+    assert read(b"\xef\xbb\xbf" + PLAIN).systems
+    for text in (
+        PLAIN.replace(b"UTF-8", b"rot13"),
+        PLAIN.decode().encode("utf-16"),
+        PLAIN.decode().encode("utf-16-le"),
+    ):
+        with pytest.raises(UnsafeImage):
+            read(text)
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=400))
 def test_any_bytes_are_refused(data: bytes) -> None:

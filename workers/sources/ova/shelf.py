@@ -71,12 +71,12 @@ class LocalShelf:
             if inside:
                 outer, folder = folder, LocalFolder(inside, folder)
                 outer.close()
-            if _kind(file) == ".ovf":
-                return FolderContents(LocalFiles(folder), file)
-            opened = folder.open(file)
+            opened = folder.open(file) if _kind(file) == ".ova" else None
         except BaseException:
             folder.close()
             raise
+        if opened is None:
+            return FolderContents(LocalFiles(folder), file)
         return Archive(
             opened,
             fresh=opened.fresh,
