@@ -30,8 +30,9 @@ class WebServer:
     """A context manager. `files` by path; what is set while it runs goes for the next request.
 
     ranges: honoured (True), ignored (False), or answered with other bytes ("wrong"). login: what Basic must bring.
-    cut: bytes after which every body over that size breaks off. flip: a byte of the file that comes changed.
-    extra: bytes that a Content-Length claims too many. length: how a body ends: by "length", "chunked", or by "close".
+    cut: bytes after which every body over that size breaks off; cuts: how many of them, where not all.
+    flip: a byte of the file that comes changed. extra: bytes that a Content-Length claims too many.
+    length: how a body ends: by "length", "chunked", or by "close".
     redirects: path → Location. requests: (path, Range header or "") in the order of their coming.
     """
 
@@ -41,6 +42,7 @@ class WebServer:
     ranges: bool | str = True
     login: tuple[str, str] | None = None
     cut: int | None = None
+    cuts: int = -1
     flip: int | None = None
     extra: int = 0
     length: str = "length"
@@ -131,7 +133,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _body(self, data: bytes) -> None:
-        whole = self.site.cut is None or len(data) <= self.site.cut
+        whole = self.site.cut is None or len(data) <= self.site.cut or not self.site.cuts
+        if not whole:
+            self.site.cuts -= 1
         data = data if whole else data[: self.site.cut]
         try:
             for start in range(0, len(data), 1 << 16):
