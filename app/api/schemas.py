@@ -59,7 +59,10 @@ class NewPassword(Ours):
 
 
 class NewSource(Ours):
-    """With the id or name of a credential, or with a username and a password."""
+    """With the id or name of a credential, or with a username and a password.
+
+    `host` of an ova or vmx is an absolute path on the worker's machine, or a URL; only a URL may need a login.
+    """
 
     name: Name
     kind: SourceKind = "vcenter"

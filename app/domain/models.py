@@ -132,6 +132,7 @@ class VM(Value):
     cluster: str = ""
     datacenter: str = ""
     folder: str = ""
+    concerns: tuple[Concern, ...] = ()  # what its source finds worth telling before a move
 
     @property
     def disk_bytes(self) -> int:
@@ -188,6 +189,7 @@ class Tls(Value):
 
 
 SourceKind = Literal["vcenter", "esxi", "ova", "vmx"]
+FILE_KINDS = ("ova", "vmx")  # files, on the worker's machine or on a web server: nothing runs there
 
 
 class SourceSpec(Value):

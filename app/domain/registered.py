@@ -19,8 +19,8 @@ class RegisteredSource(Value):
     id: str
     name: str
     kind: SourceKind
-    host: str
-    credential_id: str
+    host: str  # as SourceSpec.host
+    credential_id: str | None
     username: str
     tls: Tls
     identity: str  # the platform's own UUID; "" until it was seen

@@ -12,7 +12,7 @@ class JobState(StrEnum):
     QUEUED = "queued"  # waits for a worker
     RUNNING = "running"  # a worker carries out its steps; `phase` names the one under way
     PAUSED = "paused"  # by the user, or because a file system is full; nothing is undone, and it goes on where it was
-    SUCCEEDED = "succeeded"  # the VM is on the target, the source is off and annotated
+    SUCCEEDED = "succeeded"  # the VM is on the target, the source is off and, where it keeps notes, annotated
     FAILED = "failed"  # with on_failure=rollback all is undone; with hold the verified copy is kept
     CANCELLED = "cancelled"  # by the user, and undone
     ROLLING_BACK = "rolling_back"  # steps are being undone, newest first

@@ -6,7 +6,8 @@ import re
 from urllib.parse import urlsplit
 
 from app.domain.errors import InvalidRequest
-from app.domain.models import ImageOptions, Tls
+from app.domain.models import FILE_KINDS, ImageOptions, Tls
+from app.domain.places import WebPlace, parse_place
 from app.domain.registered import RegisteredSource, RegisteredTarget
 from app.store.store import Store
 
@@ -23,9 +24,12 @@ class Registrations:
         self, *, name: str, kind: str, host: str, tls: Tls, credential: str, username: str, password: str
     ) -> RegisteredSource:
         """Raises InvalidRequest, NotFound for an unknown credential, Conflict for a name that is taken."""
-        if not _HOST.fullmatch(host) or host.startswith("-"):
+        login = bool(credential or username or password)
+        if kind in FILE_KINDS:
+            _check_place(kind, host, login=login, tls=tls)
+        elif not _HOST.fullmatch(host) or host.startswith("-"):
             raise InvalidRequest("this is no host name or address", "Write host or host:port.", pointer="/host")
-        if bool(credential) == bool(username and password):
+        if (login or kind not in FILE_KINDS) and bool(credential) == bool(username and password):
             raise InvalidRequest(
                 "give either a credential, or a username and a password",
                 "A credential is registered by POST /v1/credentials.",
@@ -52,6 +56,27 @@ class Registrations:
         _check_image(image)
         return self._store.targets.add(
             name=name, kind=kind, uri=uri, pool=pool, image=image, networks=networks, credential=credential
+        )
+
+
+def _check_place(kind: str, host: str, *, login: bool, tls: Tls) -> None:
+    """What a source of files can never read, told at once; whether it is there only a worker can see."""
+    place = parse_place(host)
+    if not isinstance(place, WebPlace):
+        if login:
+            raise InvalidRequest("files on the worker's machine need no login", "Leave it out.", pointer="/credential")
+        if tls != Tls():
+            raise InvalidRequest("files on the worker's machine need no certificate", "Leave it out.", pointer="/tls")
+        return
+    if kind == "ova" and not place.path.lower().endswith((".ova", ".ovf")):
+        raise InvalidRequest(
+            "this is neither the URL of an .ova nor of an .ovf", "Give the URL of the file itself.", pointer="/host"
+        )
+    if not place.secure and (login or tls != Tls()):
+        raise InvalidRequest(
+            "a login and a certificate need https: plain http shows a password to anyone",
+            "Use an https URL.",
+            pointer="/host",
         )
 
 

@@ -23,7 +23,7 @@ from app.store.tables import credentials, jobs, sources, targets
 def source_spec(connection: sa.Connection, box: SecretBox, source_id: str) -> SourceSpec:
     """Raises NotFound, SecretUnreadable."""
     row = _one(connection, sources, "source", source_id)
-    username, password = _login(connection, box, row.credential_id)
+    username, password = _login(connection, box, row.credential_id) if row.credential_id else ("", "")
     return SourceSpec(
         id=row.id,
         name=row.name,
@@ -100,12 +100,13 @@ class Sources:
     def add(
         self, *, name: str, kind: str, host: str, tls: Tls, credential: str = "", username: str = "", password: str = ""
     ) -> RegisteredSource:
-        """With the id or name of a credential, or with a username and password that get one of their own."""
+        """With the id or name of a credential, a username and password that get one of their own, or no login."""
         source_id = rows.new_id()
         with writing(self._engine) as connection, _unique_name("source", name):
+            credential_id = None
             if credential:
                 credential_id = _one(connection, credentials, "credential", credential).id
-            else:
+            elif username:
                 of = f"source {name}"
                 credential_id = self._credentials.insert(connection, of, username, password, owner=source_id).id
             connection.execute(
@@ -202,7 +203,8 @@ class Targets:
             connection.execute(targets.delete().where(targets.c.id == row.id))
 
 
-_WITH_USERNAME = sa.select(sources, credentials.c.username).join(credentials)
+_USERNAME = sa.func.coalesce(credentials.c.username, "").label("username")
+_WITH_USERNAME = sa.select(sources, _USERNAME).outerjoin(credentials)
 
 
 def _one_source(connection: sa.Connection, ref: str) -> sa.Row[Any]:

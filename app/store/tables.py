@@ -65,7 +65,7 @@ sources = Table(
     Column("name", String(200), nullable=False, unique=True),
     Column("kind", String(20), nullable=False),
     Column("host", String(300), nullable=False),
-    Column("credential_id", String(32), ForeignKey("credentials.id"), nullable=False),
+    Column("credential_id", String(32), ForeignKey("credentials.id")),
     Column("tls", JSON, nullable=False),
     Column("identity", String(100), nullable=False),  # the platform's own UUID; "" until it was seen
     Column("checks", JSON, nullable=False),

@@ -140,7 +140,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=200), nullable=False),
         sa.Column("kind", sa.String(length=20), nullable=False),
         sa.Column("host", sa.String(length=300), nullable=False),
-        sa.Column("credential_id", sa.String(length=32), nullable=False),
+        sa.Column("credential_id", sa.String(length=32), nullable=True),
         sa.Column("tls", sa.JSON(), nullable=False),
         sa.Column("identity", sa.String(length=100), nullable=False),
         sa.Column("checks", sa.JSON(), nullable=False),

@@ -21,6 +21,7 @@ class Platform(ABC):
     """What a test does behind the adapter's back. Disks are given by their size in MiB, and half full."""
 
     source: Source
+    transport = "nfc"
 
     @abstractmethod
     def add(

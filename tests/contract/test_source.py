@@ -1,9 +1,10 @@
-"""What every Source does, in memory and against a vCenter."""
+"""What every Source does: in memory, against a vCenter, and over files where it needs nothing else."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, timedelta
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from app.domain.models import PowerState
 from app.ports.disks import ByteStream
 from app.ports.source import Source
 from converters.vmdk_stream import StreamReader
+from tests.contract.package_platform import OvaPlatform
 from tests.contract.source_platforms import MIB, LabPlatform, MemoryPlatform, Platform
 from tests.lab.lab import Lab
 
@@ -37,11 +39,21 @@ def platform(request: pytest.FixtureRequest) -> Iterator[Platform]:
     if request.param == "memory":
         yield MemoryPlatform()
         return
+    if request.param == "ova":
+        packages = OvaPlatform()
+        yield packages
+        packages.source.close()
+        packages.remove()
+        return
     lab: Lab = request.getfixturevalue("lab")
     platform = LabPlatform(lab)
     yield platform
     lab.clear()
     platform.source.close()
+
+
+EVERYWHERE = pytest.mark.parametrize("platform", ["memory", "vcenter", "ova"], indirect=True)
+"""For tests that ask nothing of a platform but to have VMs that are off."""
 
 
 @pytest.fixture
@@ -78,13 +90,15 @@ def test_inventory(platform: Platform, source: Source) -> None:
     assert nic.addresses == ("192.168.50.10/24",)
 
 
+@EVERYWHERE
 @pytest.mark.parametrize("name", ["../x", "-rf", "$(touch p)", "</name>", "a%2fb\\c", "ü" * 80])
 def test_names_are_as_the_user_typed_them(platform: Platform, source: Source, name: str) -> None:
     assert source.vm(platform.add(name)).name == name
 
 
+@EVERYWHERE
 @pytest.mark.parametrize("vm_id", ["vm-99999", "../x", "<x/>", ""])
-def test_an_unknown_vm(source: Source, vm_id: str) -> None:
+def test_an_unknown_vm(platform: Platform, source: Source, vm_id: str) -> None:
     with pytest.raises(NotFound):
         source.vm(vm_id)
     with pytest.raises(NotFound):
@@ -114,7 +128,8 @@ def test_a_call_without_its_privilege_names_it(platform: Platform, source: Sourc
         pass
 
 
-def test_identity_and_clock(source: Source) -> None:
+@EVERYWHERE
+def test_identity_and_clock(platform: Platform, source: Source) -> None:
     assert len(source.identity()) == 36
     now = source.now()
     assert now.tzinfo is UTC
@@ -184,59 +199,70 @@ def test_annotate(platform: Platform, source: Source) -> None:
         assert source.vm(vm_id).annotation == text
 
 
+@EVERYWHERE
 def test_export_gives_each_disk(platform: Platform, source: Source) -> None:
     vm_id = platform.add("exported", disks=(4, 2))
-    with source.access(vm_id, "nfc", cancel=go_on) as export:
+    with source.access(vm_id, platform.transport, cancel=go_on) as export:
         assert list(export.disk_keys) == [2000, 2001]
-        assert platform.open_leases(vm_id) == 1
         export.report_percent(50)
         for disk in source.vm(vm_id).disks:
             assert decode(export.disk(disk.key).open_stream(), disk.capacity_bytes) == platform.raw(vm_id, disk.key)
         with pytest.raises(NotFound):
             export.disk(2009).open_stream()
     assert platform.open_leases(vm_id) == 0
-    source.power_on(vm_id)  # the platform has let go of it
 
 
+@pytest.mark.parametrize("error", [None, ValueError("mine")], ids=["read", "error"])
+def test_a_vm_can_be_started_after_its_export(platform: Platform, source: Source, error: Exception | None) -> None:
+    vm_id = platform.add("let go")
+    with suppress(ValueError), source.access(vm_id, platform.transport, cancel=go_on):
+        assert platform.open_leases(vm_id) == 1
+        if error is not None:
+            raise error
+    source.power_on(vm_id)
+
+
+@EVERYWHERE
 def test_a_disk_can_be_read_twice(platform: Platform, source: Source) -> None:
     vm_id = platform.add("twice")
-    with source.access(vm_id, "nfc", cancel=go_on) as export:
+    with source.access(vm_id, platform.transport, cancel=go_on) as export:
         first = decode(export.disk(2000).open_stream(), 2 * MIB)
         assert decode(export.disk(2000).open_stream(), 2 * MIB) == first
 
 
 def test_no_export_of_a_running_vm(platform: Platform, source: Source) -> None:
     vm_id = platform.add("runs", on=True)
-    with pytest.raises(SourceChanged), source.access(vm_id, "nfc", cancel=go_on):
+    with pytest.raises(SourceChanged), source.access(vm_id, platform.transport, cancel=go_on):
         pass
     assert platform.open_leases(vm_id) == 0
 
 
+@EVERYWHERE
 @pytest.mark.parametrize("error", [ValueError("mine"), Cancelled("stop"), Parked()], ids=["error", "cancel", "park"])
 def test_an_exception_ends_the_lease_and_passes(platform: Platform, source: Source, error: BaseException) -> None:
     vm_id = platform.add("aborted")
-    with pytest.raises(type(error)) as caught, source.access(vm_id, "nfc", cancel=go_on) as export:  # noqa: PT012
+    with pytest.raises(type(error)) as caught, source.access(vm_id, platform.transport, cancel=go_on) as export:  # noqa: PT012
         export.disk(2000).open_stream().readinto(memoryview(bytearray(512)))
         raise error
     assert caught.value is error
     assert platform.open_leases(vm_id) == 0
-    source.power_on(vm_id)
 
 
+@EVERYWHERE
 def test_a_cancel_before_the_lease_is_ready_leaves_none(platform: Platform, source: Source) -> None:
     vm_id = platform.add("too late")
 
     def cancel() -> None:
         raise Cancelled("stop")
 
-    with pytest.raises(Cancelled), source.access(vm_id, "nfc", cancel=cancel):
+    with pytest.raises(Cancelled), source.access(vm_id, platform.transport, cancel=cancel):
         pass
     assert platform.open_leases(vm_id) == 0
 
 
 def test_an_expired_lease_shows_at_the_next_read(platform: Platform, source: Source) -> None:
     vm_id = platform.add("expires", disks=(16,))
-    with pytest.raises(LeaseExpired), source.access(vm_id, "nfc", cancel=go_on) as export:  # noqa: PT012
+    with pytest.raises(LeaseExpired), source.access(vm_id, platform.transport, cancel=go_on) as export:  # noqa: PT012
         stream = export.disk(2000).open_stream()
         platform.expire_leases()
         buffer = memoryview(bytearray(4096))
@@ -247,9 +273,10 @@ def test_an_expired_lease_shows_at_the_next_read(platform: Platform, source: Sou
     assert platform.open_leases(vm_id) == 0
 
 
+@EVERYWHERE
 def test_nothing_can_be_read_after_the_end(platform: Platform, source: Source) -> None:
     vm_id = platform.add("over")
-    with source.access(vm_id, "nfc", cancel=go_on) as export:
+    with source.access(vm_id, platform.transport, cancel=go_on) as export:
         stream = export.disk(2000).open_stream()
     with pytest.raises(LeaseExpired):
         stream.readinto(memoryview(bytearray(512)))

@@ -58,6 +58,43 @@ def test_a_source_is_registered_shown_and_removed(api: Service) -> None:
     assert names == ["source lab"]  # the one made for it went with it
 
 
+def test_a_source_of_files_needs_no_login(api: Service) -> None:
+    made = api.http.post("/v1/sources", json={"name": "exports", "kind": "ova", "host": "/srv/exports"})
+    assert made.status_code == 201, made.text
+    shown = made.json()
+    assert (shown["kind"], shown["host"], shown["username"]) == ("ova", "/srv/exports", "")
+    assert shown["credential_id"] is None
+    assert shown in api.http.get("/v1/sources").json()["items"]
+    spec = api.store.jobs.source(shown["id"])
+    assert (spec.host, spec.username, spec.password) == ("/srv/exports", "", "")
+    web = {"name": "web", "kind": "ova", "host": "https://files.example/web.ova", "username": "u", "password": PASSWORD}
+    assert api.store.jobs.source(api.http.post("/v1/sources", json=web).json()["id"]).password == PASSWORD
+    for name in ("exports", "web"):
+        assert api.http.delete(f"/v1/sources/{name}").status_code == 204
+    assert [item["name"] for item in api.http.get("/v1/credentials").json()["items"]] == ["source lab"]
+
+
+@pytest.mark.parametrize("kind", ["ova", "vmx"])
+@pytest.mark.parametrize("host", ["exports", "/srv/../etc", "ftp://files.example/web.ova", "https://u:p@x/web.ova"])
+def test_a_place_of_files_that_is_none_is_refused(api: Service, kind: str, host: str) -> None:
+    answer = api.http.post("/v1/sources", json={"name": "files", "kind": kind, "host": host})
+    body = problem(answer, 422, "invalid_request")
+    assert body["errors"][0]["pointer"] == "/host"
+
+
+def test_a_vm_of_a_package_is_judged_like_any_other(api: Service) -> None:
+    """Off, without Tools, with what its source tells: a dry run over its stored inventory."""
+    source = api.http.post("/v1/sources", json={"name": "exports", "kind": "ova", "host": "/srv/exports"}).json()["id"]
+    told = {"code": "manifest_missing", "severity": "info", "cause": "there is no manifest", "remedy": "Make one."}
+    packed = vm(9, id="ova-1-2", power_state="off", tools="not_installed", concerns=(told,))
+    api.store.workers.save_inventory(source, "files-uuid", [packed])
+    body = {"source": "exports", "vm": "guest9", "options": {"strategy": "disk_only"}}
+    answer = api.http.post("/v1/jobs", json=body, params={"dry_run": True})
+    assert answer.status_code == 200, answer.text
+    assert {c["code"] for c in answer.json()["concerns"]} == {"manifest_missing", "boot_not_checked"}
+    assert answer.json()["domain_xml"]
+
+
 def test_no_answer_shows_a_password(api: Service) -> None:
     api.http.post("/v1/credentials", json={"name": "c", "username": "u", "password": PASSWORD})
     problem(

@@ -17,6 +17,7 @@ import pytest
 from tests.lab.lab import Lab
 from tests.lab.specs import DiskSpec, VmSpec
 from tests.libvirt_host import LibvirtHost
+from tests.packages import disk, package, tar
 from tests.service import ROOT, Service
 
 HOSTILE = "[red]\u202e$(touch p)</name>"
@@ -113,12 +114,38 @@ def test_an_untrusted_certificate_is_shown_and_can_be_pinned(service: Service, l
     service.run("source", "remove", "pinned")
 
 
+def test_a_folder_of_packages_is_a_source_like_any_other(service: Service, tmp_path: Path) -> None:
+    """No login is asked for; what is not in order fails the check, and keeps nobody from the rest."""
+    packed = disk("disk1.vmdk", b"data" * (1 << 18))
+    name = f"packed-{os.getpid()}"
+    (tmp_path / "one.ova").write_bytes(tar(package([packed], name=name)))
+    add = ("source", "add", "exports", str(tmp_path), "--kind", "ova")
+    answer = service.json(*add)
+    assert [row["name"] for row in answer["checks"]] == ["reachable", "package one.ova"]
+    (row,) = [s for s in service.json("source", "list") if s["name"] == "exports"]
+    assert (row["kind"], row["host"], row["username"]) == ("ova", str(tmp_path), "")
+    assert str(tmp_path)[:12] in service.run("source", "list").stdout
+    (vm,) = service.json("inventory", "exports")
+    assert (vm["name"], vm["power_state"], vm["folder"]) == (name, "off", "one.ova")
+    (tmp_path / "two.ova").write_bytes(tar(package([packed]))[:-30_000])
+    done = service.run("source", "check", "exports", check=False)
+    assert (done.returncode, "package two.ova" in done.stderr) == (3, True)
+    assert [vm["name"] for vm in service.json("inventory", "exports", "--refresh")] == [name]
+    dry = service.json("migrate", "exports", name, "--target", "kvm", "--strategy", "disk_only", "--dry-run")
+    assert [concern["code"] for concern in dry["concerns"]] == ["boot_not_checked"]
+    service.run("source", "remove", "exports")
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [
         (("job", "list", "--nonsense"), 2),
         (("source", "add", "x", "127.0.0.2", "-u", "u"), 2),
         (("source", "add", "x", "127.0.0.2", "-u", "u", "--insecure", "--thumbprint", "ab"), 2),
+        (("source", "add", "x", "127.0.0.2"), 2),
+        (("source", "add", "x", "/srv/x.ova", "--kind", "ova", "-u", "u"), 2),
+        (("source", "add", "x", "https://x/x.ova", "--kind", "ova", "--password-file", "/dev/null"), 2),
+        (("source", "add", "x", "x.ova", "--kind", "ova"), 3),
         (("target", "add", "x", "--network", "lan"), 2),
         (("target", "add", "x", "--format", "vmdk"), 2),
         (("target", "add", "x", "--format", "raw", "--compressed"), 3),

@@ -198,6 +198,18 @@ def test_a_missing_network_is_told_once() -> None:
     assert codes(judge(vm={"nics": nics}, networks={"*": "gone"})) == [("blocker", "network_missing")]
 
 
+def test_what_the_source_itself_has_to_say_is_passed_on() -> None:
+    told = Concern(code="manifest_missing", severity="info", cause="there is no manifest", remedy="Make one.")
+    assert judge(vm={"concerns": (told,)}) == [told]
+
+
+def test_a_vm_in_a_package_needs_neither_tools_nor_a_shutdown() -> None:
+    """Off, without Tools, with a sparse disk and without a host: nothing of that is in its way."""
+    package = {"power_state": "off", "tools": "not_installed", **disk(backing="sparse", thin=True)}
+    assert codes(judge(vm=package)) == [("info", "boot_not_checked")]
+    assert codes(judge(vm=package, options={"power_on": True})) == []
+
+
 def test_every_disk_is_judged() -> None:
     disks = (Disk(**DISK), Disk(**DISK | {"key": 2001, "label": "Hard disk 2", "backing": "rdm_physical"}))
     found = judge(vm={"disks": disks})

@@ -153,6 +153,78 @@ def test_one_way_to_log_in(login: dict[str, str]) -> None:
         add_source(**login)
 
 
+NO_LOGIN = {"username": "", "password": ""}
+PEM = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----"
+
+
+@pytest.mark.parametrize(
+    ("kind", "host"),
+    [
+        ("ova", "/srv/exports/web.ova"),
+        ("ova", "/srv/exports"),
+        ("ova", "/srv/with blanks/ü.ovf"),
+        ("ova", "https://files.example/web.ova"),
+        ("ova", "https://files.example:8443/My%20VM/web.OVF"),
+        ("ova", "http://files.example/web.ova"),
+        ("ova", "https://[2001:db8::1]/web.ova"),
+        ("vmx", "/srv/vms/web/web.vmx"),
+        ("vmx", "/srv/vms"),
+    ],
+)
+def test_places_of_files_that_are_taken(kind: str, host: str) -> None:
+    assert add_source(kind=kind, host=host, **NO_LOGIN).call_args.kwargs["host"] == host
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "exports/web.ova",
+        "./web.ova",
+        "",
+        "/srv/../etc/web.ova",
+        "/srv/web.ova\n",
+        "/srv/\0.ova",
+        "file:///srv/web.ova",
+        "ftp://files.example/web.ova",
+        "https://files.example/",
+        "https://files.example/web.zip",
+        "https://u:s3cret@files.example/web.ova",
+        "https://files.example/web.ova?token=s3cret",
+        "https:///web.ova",
+        "https://[::1/web.ova",
+        "https://files.example:99999999/web.ova",
+        "vc.example",
+    ],
+)
+def test_places_of_files_that_are_none(host: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        add_source(kind="ova", host=host, **NO_LOGIN)
+    assert caught.value.fields["pointer"] == "/host"
+    assert "s3cret" not in str(caught.value.to_dict())
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"credential": "c", "username": "", "password": ""},
+        {"tls": Tls(insecure=True), **NO_LOGIN},
+        {"host": "http://files.example/web.ova"},
+        {"host": "http://files.example/web.ova", "tls": Tls(ca_pem=PEM), **NO_LOGIN},
+        {"host": "https://files.example/web.ova", "password": ""},
+        {"host": "https://files.example/web.ova", "credential": "c"},
+    ],
+)
+def test_logins_and_certificates_that_files_have_no_use_for(given: dict[str, object]) -> None:
+    with pytest.raises(InvalidRequest):
+        add_source(**{"kind": "ova", "host": "/srv/web.ova"} | given)
+
+
+@pytest.mark.parametrize("given", [{}, {"credential": "c", **NO_LOGIN}, {"tls": Tls(ca_pem=PEM), **NO_LOGIN}])
+def test_a_web_server_may_want_a_login(given: dict[str, object]) -> None:
+    add_source(**{"kind": "ova", "host": "https://files.example/web.ova"} | given).assert_called_once()
+
+
 @pytest.mark.parametrize(
     ("uri", "code"),
     [

@@ -155,14 +155,15 @@ class StepContext:
         return path
 
     def require_source_off(self) -> None:
-        """Raise SourceChanged when the source runs, or ran since it was seen off: the copy may be stale."""
+        """Raise SourceChanged when the source runs, or changed since it was seen off: the copy may be stale."""
         job = self.job
         if job.off_since is None:
             raise SourceChanged("the source was never seen off", "Retry the job.")
         if self.source.started_since(job.vm_id, job.off_since):
             raise SourceChanged(
-                f"{job.vm_name} was started on {job.source_name} while it was being moved: the copy is out of date",
-                "Find out who started it; submit the move again when it may be off.",
+                f"{job.vm_name} was started or written on {job.source_name} while it was being moved: the copy is out"
+                " of date",
+                "Find out who did that; submit the move again when it stays as it is.",
             )
 
     def event(self, message: str, *, level: str = "info") -> None:

@@ -12,7 +12,7 @@ from app.ports.source import CancelCheck
 AHEAD = 4  # batches waiting for each thread
 
 Take = Callable[[int, CancelCheck], None]
-"""Called with the bytes that were just read from a source. It may wait, so that a limit is kept, until the check raises."""
+"""Called with the bytes that were just read from a source. It may wait, to keep a limit, until the check raises."""
 
 T = TypeVar("T")
 R = TypeVar("R")
