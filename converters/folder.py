@@ -112,6 +112,10 @@ class File:
                 yield start, min(stop, end)
             offset = max(stop, offset + 1)
 
+    def is_hole(self, offset: int, length: int) -> bool:
+        """Whether it is known to read as zeros there."""
+        return next(self.data(offset, length), None) is None
+
     def close(self) -> None:
         os.close(self._handle)
 

@@ -113,6 +113,9 @@ class GrainMap:
         size, empty = self._table_bytes, bytes(self._table_bytes)
         tables, copies = self.layout.tables, self.layout.copies
         for first, count in self._batches():
+            places = [tables[first], copies[first]] if copies else [tables[first]]
+            if all(self._file.is_hole(place * SECTOR, count * size) for place in places):
+                continue  # reading the holes of a huge disk takes a minute
             data = self._file.read(tables[first] * SECTOR, count * size)
             copy = self._file.read(copies[first] * SECTOR, count * size) if copies else None
             if data == _NOTHING[: len(data)] and copy in (None, data):

@@ -22,7 +22,6 @@ _WINDOW = 1 << 20
 _COWD_ENTRIES, _WIDE_ENTRIES = 4096, 4096
 
 _GRAIN_MARKER = struct.Struct("<QI")
-_END_MARKER = bytes(SECTOR)
 _FOOTER_MARKER = struct.pack("<QII", 1, 0, 3).ljust(SECTOR, b"\0")
 _COWD = struct.Struct("<4s7I")
 _COWD_UNCLEAN = struct.Struct("<I")  # at byte 1648 of its header of 2048 bytes
@@ -276,13 +275,14 @@ _FULL_CLONE = "Consolidate its snapshots, or make a full clone of the VM, where 
 
 
 def _footer(file: File, header: SparseHeader) -> SparseHeader:
-    """The header's twin at the end of a true stream, which knows where the directory is."""
-    if file.size % SECTOR or file.size < 5 * SECTOR:
-        raise refuse(f"{file.name} ends in the middle of a sector, or before it began")
-    end = file.read(file.size - 3 * SECTOR, 3 * SECTOR)
-    if end[:SECTOR] != _FOOTER_MARKER or end[2 * SECTOR :] != _END_MARKER:
+    """The header's twin at the end of a true stream, which knows where the directory is. Zeros may follow it."""
+    if file.size % SECTOR:
+        raise refuse(f"{file.name} ends in the middle of a sector")
+    end = file.read(max(file.size - _WINDOW, 0), min(_WINDOW, file.size))
+    place = (len(end.rstrip(b"\0")) - 1) // SECTOR * SECTOR  # the end marker is zeros, and padding after it too
+    if end[max(place - SECTOR, 0) : place] != _FOOTER_MARKER or len(end) < place + 2 * SECTOR:
         raise refuse(f"{file.name} has no footer: it is not whole", "Export or copy it again, and compare the sizes.")
-    footer = SparseHeader.parse(end[SECTOR : 2 * SECTOR])
+    footer = SparseHeader.parse(end[place : place + SECTOR])
     if (footer.capacity, footer.grain, footer.version) != (header.capacity, header.grain, header.version):
         raise refuse("its footer contradicts its header")
     if footer.directory == GD_AT_END:

@@ -51,6 +51,8 @@ class Hosted:
     def write(self, **lies: int | bytes) -> bytearray:
         described = bool(self.descriptor)
         fields: dict[str, int | bytes] = {
+            "capacity": self.capacity,
+            "directory": self.directory,
             "version": 2 if self.zeros else 1,
             "flags": 7 if self.zeros else 3,
             "grain": self.grain,
@@ -60,7 +62,7 @@ class Hosted:
             "overhead": self.data,
             "compression": 0,
         }
-        out = bytearray(header(self.capacity, self.directory, **(fields | lies)))
+        out = bytearray(header(**(fields | lies)))
         out += self.descriptor.ljust(20 * SECTOR, b"\0")
         entries = [0] * (self.count * 512)
         for number in self.zeros:
