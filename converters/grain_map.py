@@ -63,7 +63,8 @@ class GrainMap:
         self._table_bytes = layout.entries * (8 if layout.wide else 4)
         self._file_sectors = file.size // SECTOR
         for places in (layout.tables, layout.copies):
-            if places and (max(places) * SECTOR + self._table_bytes > file.size):
+            last = max(places, default=0)
+            if last and last * SECTOR + self._table_bytes > file.size:
                 raise refuse(f"a grain table behind the end of {file.name}", _SHORT)
         self._step = 0 if layout.compressed else layout.grain
 
