@@ -45,6 +45,24 @@ class Grain:
     data: bytes
 
 
+def most_compressed(size: int) -> int:
+    """The most that `size` bytes may take compressed: deflate adds at most 5 bytes for each stored block."""
+    return size + size // 8 + 128
+
+
+def inflate(grain: Grain, size: int, capacity: int) -> bytearray:
+    """The guest's bytes of a grain of `size` bytes, cut at the end of a disk of `capacity` bytes."""
+    wanted = min(size, capacity - grain.offset)
+    try:
+        data: bytearray = deflate.zlib_decompress(grain.data, size)
+    except deflate.DeflateError as error:
+        raise refuse(f"the grain at {grain.offset} does not inflate to {size} bytes") from error
+    if len(data) not in (size, wanted):
+        raise refuse(f"the grain at {grain.offset} inflates to {len(data)} bytes instead of {size}")
+    del data[wanted:]
+    return data
+
+
 class StreamReader:
     """Iterate over the grains of one stream, in ascending order, each checked for its place and size.
 
@@ -76,16 +94,7 @@ class StreamReader:
 
     def inflate(self, grain: Grain) -> bytearray:
         """The guest's bytes of a grain, cut at the disk's end. Safe in any thread, and runs without the GIL."""
-        size = self.header.grain_bytes
-        wanted = min(size, self.header.capacity_bytes - grain.offset)
-        try:
-            data: bytearray = deflate.zlib_decompress(grain.data, size)
-        except deflate.DeflateError as error:
-            raise refuse(f"the grain at {grain.offset} does not inflate to {size} bytes") from error
-        if len(data) not in (size, wanted):
-            raise refuse(f"the grain at {grain.offset} inflates to {len(data)} bytes instead of {size}")
-        del data[wanted:]
-        return data
+        return inflate(grain, self.header.grain_bytes, self.header.capacity_bytes)
 
     def __iter__(self) -> Iterator[Grain]:
         while not (self._tables.complete and self._input.ended()):
@@ -110,7 +119,7 @@ class StreamReader:
             raise refuse(f"a grain at sector {value}")
         if number < self._next:
             raise refuse(f"the grain at sector {value} comes again or too late")
-        if size > header.grain_bytes + header.grain_bytes // 8 + 128:  # deflate adds at most 5 bytes a stored block
+        if size > most_compressed(header.grain_bytes):
             raise refuse(f"a grain of {size} compressed bytes")
         self._next = number + 1
         self._tables.grain(number, place)
@@ -134,9 +143,10 @@ def _stream_descriptor(header: SparseHeader, overhead: memoryview) -> Descriptor
     if start < 0 or not 0 < size * SECTOR <= MAX_DESCRIPTOR or (start + size) * SECTOR > len(overhead):
         raise refuse("its descriptor is not in its header")
     descriptor = parse_descriptor(bytes(overhead[start * SECTOR : (start + size) * SECTOR]))
-    kinds = [extent.type for extent in descriptor.extents]
-    if descriptor.create_type != "streamOptimized" or kinds != ["SPARSE"]:
-        raise refuse(f"type {descriptor.create_type} with extents {kinds} in a stream")
+    if descriptor.create_type != "streamOptimized":
+        raise refuse(f"type {descriptor.create_type} in a stream")
+    if descriptor.parent:
+        raise refuse("it depends on a parent disk")
     if descriptor.sectors != header.capacity:
         raise refuse(f"{descriptor.sectors} sectors in its descriptor and {header.capacity} in its header")
     return descriptor

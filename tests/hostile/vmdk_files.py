@@ -1,0 +1,457 @@
+"""Folders with a disk in them that must be refused, each with the lie it tells. All claim a disk of CAPACITY bytes."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from app.domain.errors import NotFound, UnsafeImage, VmferryError
+from tests.hostile.corpus import CAPACITY, DISK, HONEST, SECTORS, WHOLE
+from tests.hostile.sparse_files import SE_DIRECTORY, SE_TABLES, Hosted, cowd, grains_of, se_sparse, text
+from tests.hostile.streams import GRAIN, SECTOR, descriptor
+
+OUTSIDE = "secret.vmdk"  # a pipe beside the folder: whoever opens it waits for ever
+
+
+@dataclass(frozen=True)
+class Link:
+    target: str
+    hard: bool = False
+
+
+@dataclass(frozen=True)
+class Hole:
+    """A file that is huge and takes no room; `data` is at its start."""
+
+    size: int
+    data: bytes = b""
+
+
+PIPE, FOLDER = object(), object()
+Files = Mapping[str, object]
+Case = tuple[str, Files, type[VmferryError]]  # the disk is called disk.vmdk
+
+
+def make(folder: Path, files: Files) -> None:
+    os.mkfifo(folder.parent / OUTSIDE)
+    for name, content in files.items():
+        path = folder / name
+        match content:
+            case bytes() | bytearray():
+                path.write_bytes(content)
+            case Link(target=target, hard=True):
+                path.hardlink_to(folder / target)
+            case Link(target=target):
+                path.symlink_to(target)
+            case Hole(size=size, data=data):
+                path.write_bytes(data)
+                os.truncate(path, size)
+            case _ if content is PIPE:
+                os.mkfifo(path)
+            case _:
+                path.mkdir()
+
+
+def cases() -> Iterator[Case]:
+    missing = {"extent: missing", "parent: missing", "split: a part is missing"}
+    for name, files in [
+        *_extents(),
+        *_parents(),
+        *_headers(),
+        *_tables(),
+        *_split(),
+        *_cowd(),
+        *_se_sparse(),
+        *_streams(),
+        *_other_files(),
+    ]:
+        yield name, files, NotFound if name in missing else UnsafeImage
+
+
+def flat(line: str = "", *, kind: str = "monolithicFlat", **keys: str) -> dict[str, object]:
+    return {
+        "disk.vmdk": text(kind, line or f'RW {SECTORS} FLAT "disk-flat.vmdk" 0', **keys),
+        "disk-flat.vmdk": Hole(CAPACITY, DISK[:65536]),
+    }
+
+
+def _extents() -> Iterator[tuple[str, Files]]:
+    lines = {
+        "absolute": f'RW {SECTORS} FLAT "/etc/shadow" 0',
+        "parent folder": f'RW {SECTORS} FLAT "../{OUTSIDE}" 0',
+        "two dots": f'RW {SECTORS} FLAT ".." 0',
+        "a folder under it": f'RW {SECTORS} FLAT "sub/disk-flat.vmdk" 0',
+        "device": f'RW {SECTORS} FLAT "/dev/sda" 0',
+        "backslashes": f'RW {SECTORS} FLAT "..\\{OUTSIDE}" 0',
+        "protocol": f'RW {SECTORS} FLAT "nbd:unix:/run/x" 0',
+        "json": f'RW {SECTORS} FLAT "json:{{}}" 0',
+        "no name": f'RW {SECTORS} FLAT "" 0',
+        "a name of 300 characters": f'RW {SECTORS} FLAT "{"x" * 300}" 0',
+        "a raw device map": f'RW {SECTORS} VMFSRDM "disk-flat.vmdk"',
+        "zeros": f"RW {SECTORS} ZERO",
+        "sparse in a flat disk": f'RW {SECTORS} SPARSE "disk-flat.vmdk"',
+        "two where one is due": f'RW 8 FLAT "disk-flat.vmdk" 0\nRW {SECTORS - 8} FLAT "b.vmdk" 0',
+        "longer than its file": f'RW {SECTORS + 1} FLAT "disk-flat.vmdk" 0',
+        "behind its file": f'RW {SECTORS} FLAT "disk-flat.vmdk" 1',
+        "an absurd offset": f'RW {SECTORS} FLAT "disk-flat.vmdk" {10**17}',
+        "no sectors": 'RW 0 FLAT "disk-flat.vmdk" 0',
+        "absurdly many sectors": f'RW {10**17} FLAT "disk-flat.vmdk" 0',
+        "itself": f'RW {SECTORS} FLAT "disk.vmdk" 0',
+        "missing": f'RW {SECTORS} FLAT "nothing.vmdk" 0',
+        "none": "",
+    }
+    for name, line in lines.items():
+        yield f"extent: {name}", {**flat(line), "disk.vmdk": text("monolithicFlat", line)}
+    for kind in ("fullDevice", "partitionedDevice", "custom", "vmfsRawDeviceMap", "vmfsPassthroughRawDeviceMap", ""):
+        yield f"type: {kind}", flat(kind=kind)
+    yield "type: twice", flat(more='createType="vmfs"')
+    yield "extent: a link out of the folder", {**flat(), "disk-flat.vmdk": Link(f"../{OUTSIDE}")}
+    yield "extent: an absolute link", {**flat(), "disk-flat.vmdk": Link("/etc/passwd")}
+    yield "extent: a link in the folder", {**flat(), "disk-flat.vmdk": Link("b"), "b": Hole(CAPACITY)}
+    yield "extent: a pipe", {**flat(), "disk-flat.vmdk": PIPE}
+    yield "extent: a folder", {**flat(), "disk-flat.vmdk": FOLDER}
+    yield "extent: a link to a device", {**flat(), "disk-flat.vmdk": Link("/dev/zero")}
+    half = SECTORS // 2
+    twice = f'RW {half} FLAT "disk-flat.vmdk" 0\nRW {half} FLAT "disk-flat.vmdk" {half}'
+    yield "extent: two in one file", flat(twice, kind="twoGbMaxExtentFlat")
+    hard = f'RW {half} FLAT "disk-flat.vmdk" 0\nRW {half} FLAT "b.vmdk" 0'
+    yield (
+        "extent: one file with two names",
+        {**flat(hard, kind="twoGbMaxExtentFlat"), "b.vmdk": Link("disk-flat.vmdk", hard=True)},
+    )
+    many = "\n".join(f'RW {2**36} FLAT "{n}" 0' for n in range(3))
+    yield "extent: together larger than any disk", flat(many, kind="twoGbMaxExtentFlat")
+    yield "descriptor: of 2 MiB", {"disk.vmdk": text("vmfs", f'RW {SECTORS} VMFS "a"') + b"# x\n" * 500_000}
+    yield (
+        "descriptor: an encoding like none",
+        flat(more='Encoding="rot13"').copy()
+        | {"disk.vmdk": text("monolithicFlat", f'RW {SECTORS} FLAT "disk-flat.vmdk" 0').replace(b"UTF-8", b"rot13")},
+    )
+    yield "descriptor: encrypted", flat(more='encryptionKeys="vmware:key/list/(pair/x)"')
+    yield "descriptor: a line like none", flat(more="include /etc/passwd")
+
+
+def hosted(**keys: str) -> Hosted:
+    return Hosted(SECTORS, grains_of(DISK), text("monolithicSparse", f'RW {SECTORS} SPARSE "disk.vmdk"', **keys))
+
+
+def _parents() -> Iterator[tuple[str, Files]]:
+    def child(name: str, cid: str = "0000abcd", own: str = "7c3aeb11") -> bytes:
+        return bytes(hosted(parent=name, parent_cid=cid, cid=own).write())
+
+    base = bytes(hosted(cid="abcd").write())
+    yield "parent: absolute", {"disk.vmdk": child("/etc/shadow")}
+    yield "parent: in the folder above", {"disk.vmdk": child(f"../{OUTSIDE}")}
+    yield "parent: a path of Windows", {"disk.vmdk": child("C:\\VMs\\base.vmdk")}
+    yield "parent: a protocol", {"disk.vmdk": child("nbd://127.0.0.1/x")}
+    yield "parent: no name", {"disk.vmdk": child("base.vmdk").replace(b'parentFileNameHint="base.vmdk"', b" " * 30)}
+    yield "parent: an empty name", {"disk.vmdk": child("base.vmdk").replace(b'="base.vmdk"', b'=""' + b" " * 9)}
+    yield "parent: no content id", {"disk.vmdk": child("base.vmdk", "ffffffff"), "base.vmdk": base}
+    yield "parent: content id of a word", {"disk.vmdk": child("base.vmdk", "whatever"), "base.vmdk": base}
+    yield "parent: changed since", {"disk.vmdk": child("base.vmdk", "0000abce"), "base.vmdk": base}
+    yield "parent: missing", {"disk.vmdk": child("base.vmdk")}
+    yield "parent: itself", {"disk.vmdk": child("disk.vmdk", "abcd", "abcd")}
+    yield (
+        "parent: a loop of two",
+        {"disk.vmdk": child("b.vmdk", "abcd"), "b.vmdk": child("disk.vmdk", "7c3aeb11", "abcd")},
+    )
+    yield (
+        "parent: the same file",
+        {"disk.vmdk": child("b.vmdk", "abcd", "abcd"), "b.vmdk": Link("disk.vmdk", hard=True)},
+    )
+    yield "parent: a link out of the folder", {"disk.vmdk": child("b.vmdk"), "b.vmdk": Link(f"../{OUTSIDE}")}
+    yield "parent: a pipe", {"disk.vmdk": child("b.vmdk"), "b.vmdk": PIPE}
+    small = Hosted(SECTORS - 128, {}, text("monolithicSparse", f'RW {SECTORS - 128} SPARSE "b"', cid="abcd")).write()
+    yield "parent: a smaller disk", {"disk.vmdk": child("b.vmdk"), "b.vmdk": small}
+    deep = {f"{n}.vmdk": _link(n) for n in range(80)}
+    yield "parent: a chain of 80", {**deep, "disk.vmdk": _link(-1)}
+    yield "parent: of a flat disk", flat(parent="b.vmdk", parent_cid="abcd") | {"b.vmdk": base}
+    shared = text("twoGbMaxExtentSparse", f'RW {SECTORS} SPARSE "s.vmdk"', cid="abcd")
+    top = text("twoGbMaxExtentSparse", f'RW {SECTORS} SPARSE "s.vmdk"', parent="b.vmdk", parent_cid="abcd")
+    yield "parent: shares its extent", {"disk.vmdk": top, "b.vmdk": shared, "s.vmdk": Hosted(SECTORS, {}).write()}
+
+
+def _link(number: int) -> bytes:
+    described = text(
+        "monolithicSparse", 'RW 128 SPARSE "x"', parent=f"{number + 1}.vmdk", parent_cid="abcd", cid="abcd"
+    )
+    return bytes(Hosted(128, {}, described).write())
+
+
+def _headers() -> Iterator[tuple[str, Files]]:
+    honest = hosted()
+    lies: dict[str, dict[str, int | bytes]] = {
+        "not closed": {"unclean": 1},
+        "version 9": {"version": 9},
+        "markers": {"flags": 0x20003},
+        "compressed without markers": {"flags": 0x10003},
+        "an unknown flag": {"flags": 0x83},
+        "deflate": {"compression": 1},
+        "text-mode transfer": {"newlines": b"\n \n\n"},
+        "capacity 0": {"capacity": 0},
+        "capacity is absurd": {"capacity": 1 << 62},
+        "capacity is larger": {"capacity": SECTORS + 128},
+        "grain 3": {"grain": 3},
+        "grain is absurd": {"grain": 1 << 40},
+        "tables of 511": {"entries": 511},
+        "directory 0": {"directory": 0},
+        "directory at the end": {"directory": (1 << 64) - 1},
+        "directory behind the file": {"directory": 1 << 50},
+        "directory in the header": {"directory": 0, "second": 0, "flags": 1},
+        "directory in the descriptor": {"directory": 3},
+        "directory is its copy": {"directory": honest.copy},
+        "copy behind the file": {"second": 1 << 40},
+        "a copy, and none": {"second": 0},
+        "overhead is absurd": {"overhead": 1 << 55},
+        "descriptor behind the file": {"descriptor": 1 << 40},
+        "descriptor of 1 GiB": {"descriptor_sectors": 1 << 21},
+        "no descriptor": {"descriptor": 0, "descriptor_sectors": 0},
+    }
+    for name, lie in lies.items():
+        yield f"header: {name}", {"disk.vmdk": honest.write(**lie)}
+    split = Hosted(SECTORS, {}, text("twoGbMaxExtentSparse", f'RW {SECTORS} SPARSE "s.vmdk"')).write()
+    yield "header: descriptor of another type", {"disk.vmdk": split}
+    huge = 62 << 31  # sectors
+    claim = Hosted(SECTORS, {}, text("monolithicSparse", f'RW {huge} SPARSE "disk.vmdk"')).write(capacity=huge)
+    yield "header: 62 TiB, and no tables", {"disk.vmdk": bytes(claim)}
+    yield "header: 62 TiB, and a directory of a hole", {"disk.vmdk": Hole(1 << 40, bytes(claim))}
+    struct.pack_into("<Q", claim, 20, 8)
+    yield "header: 62 TiB in grains of 4 KiB", {"disk.vmdk": Hole(1 << 40, bytes(claim))}
+
+
+def _tables() -> Iterator[tuple[str, Files]]:
+    honest = hosted()
+    whole = honest.write()
+    last = len(whole) // SECTOR
+    first, second = (struct.unpack_from("<I", whole, honest.entry(number))[0] for number in (0, 1))
+    directory, copy = honest.directory * SECTOR, honest.copy * SECTOR
+
+    def patched(*changes: tuple[int, int]) -> Files:
+        image = bytearray(whole)
+        for place, value in changes:
+            struct.pack_into("<I", image, place, value)
+        return {"disk.vmdk": image}
+
+    def grain(number: int, sector: int) -> Files:
+        image = bytearray(whole)
+        honest.place(image, number, sector)
+        return {"disk.vmdk": image}
+
+    yield "tables: one behind the file", patched((directory, last), (copy, last))
+    yield "tables: one at an absurd place", patched((directory, 0xFFFFFFFF))
+    yield "tables: one in the header", patched((directory, 1))
+    yield "tables: the directory in itself", patched((directory, honest.directory))
+    yield "tables: one twice", patched((directory + 4, honest.tables))
+    yield "tables: two that overlap", patched((directory + 4, honest.tables + 2))
+    yield "tables: one that is the copy of another", patched((directory + 4, honest.copies))
+    yield "tables: one without its copy", patched((copy + 4, 0))
+    yield "tables: a copy without its table", patched((directory + 4, 0))
+    yield "tables: a copy that differs", patched((honest.entry(0, copy=True), second))
+    yield "tables: a copy that is empty", patched((honest.entry(0, copy=True), 0))
+    yield "tables: empty, and a copy that is not", patched((honest.entry(600, copy=True), last - 128))
+    yield "grain: behind the file", grain(3, last)
+    yield "grain: half behind the file", grain(3, last - 64)
+    yield "grain: at an absurd place", grain(3, 0xFFFFFFFF)
+    yield "grain: behind the end of the disk", grain(1280, first)
+    yield "grain: zeros that were not announced", grain(3, 1)
+    yield "grain: in the descriptor", grain(3, 2)
+    yield "grain: in the tables", grain(3, honest.tables + 1)
+    yield "grain: its own table", grain(0, honest.tables)
+    yield "grain: in the directory", grain(3, honest.directory)
+    yield "grain: two in one place", grain(3, first)
+    yield "grain: two in one place, in another table", grain(1100, first)
+    yield "grain: overlaps the one before", grain(1279, first + 1)
+    yield "grain: overlaps the one behind", grain(1279, second - 1)
+    yield "grain: all in one place", {"disk.vmdk": _all_in_one_place()}
+    yield "grain: overlaps, 2 TiB into the file", _far_apart()
+
+
+def _all_in_one_place() -> bytes:
+    honest = hosted()
+    image = honest.write()
+    for number in range(SECTORS // 128):
+        honest.place(image, number, honest.data)
+    return bytes(image)
+
+
+def _far_apart() -> Files:
+    """Small grains at both ends of what an entry can name, and two of them half over each other."""
+    described = text("monolithicSparse", f'RW {SECTORS} SPARSE "disk.vmdk"')
+    small = Hosted(SECTORS, {5: b"x" * 4096}, described, grain=8)
+    image = small.write()
+    top = 0xFFFFFFFF - 1000
+    small.place(image, 700, top)
+    small.place(image, 701, top - 4)
+    return {"disk.vmdk": Hole(3 << 40, bytes(image))}
+
+
+def _split() -> Iterator[tuple[str, Files]]:
+    half = SECTORS // 2
+    lines = f'RW {half} SPARSE "a.vmdk"', f'RW {half} SPARSE "b.vmdk"'
+    files: dict[str, object] = {
+        "disk.vmdk": text("twoGbMaxExtentSparse", *lines),
+        "a.vmdk": Hosted(half, grains_of(DISK[: CAPACITY // 2])).write(),
+        "b.vmdk": Hosted(half, {}).write(),
+    }
+    yield "split: a part is missing", {name: data for name, data in files.items() if name != "b.vmdk"}
+    yield "split: a part is smaller", {**files, "b.vmdk": Hosted(half - 128, {}).write()}
+    yield "split: a part is larger", {**files, "b.vmdk": Hosted(half + 128, {}).write()}
+    yield "split: a part is compressed", {**files, "b.vmdk": WHOLE}
+    yield "split: a part is COWD", {**files, "b.vmdk": cowd(half, {})}
+    yield "split: a part is flat", {**files, "b.vmdk": Hole(CAPACITY // 2)}
+    yield "split: a part is a descriptor", {**files, "b.vmdk": text("vmfs", f'RW {half} VMFS "c"')}
+    yield "split: one part twice", {**files, "disk.vmdk": text("twoGbMaxExtentSparse", lines[0], lines[0])}
+    yield (
+        "split: an offset in a part",
+        {**files, "disk.vmdk": text("twoGbMaxExtentSparse", lines[0], f"{lines[1]} 128")},
+    )
+    yield "split: the part alone", {"disk.vmdk": Hosted(SECTORS, {}).write()}
+
+
+def _delta(kind: str, line: str, data: object) -> Files:
+    extent = f'RW {SECTORS} {line} "d.vmdk"'
+    return {
+        "disk.vmdk": text(kind, extent, parent="base.vmdk", parent_cid="abcd"),
+        "base.vmdk": text("vmfs", f'RW {SECTORS} VMFS "base-flat.vmdk"', cid="abcd"),
+        "base-flat.vmdk": Hole(CAPACITY),
+        "d.vmdk": data,
+    }
+
+
+def _cowd() -> Iterator[tuple[str, Files]]:
+    grains = {0: b"a" * SECTOR, 1: b"b" * SECTOR, 5000: b"c" * SECTOR}
+    honest = cowd(SECTORS, grains)
+    table = struct.unpack_from("<I", honest, 4 * SECTOR)[0]
+
+    def patched(place: int, value: int) -> bytes:
+        image = bytearray(honest)
+        struct.pack_into("<I", image, place, value)
+        return bytes(image)
+
+    images: dict[str, object] = {
+        "signature": cowd(SECTORS, grains, magic=0x564D444B),
+        "version": cowd(SECTORS, grains, version=2),
+        "flags": cowd(SECTORS, grains, flags=0x100),
+        "not closed": cowd(SECTORS, grains, unclean=1),
+        "capacity 0": cowd(SECTORS, grains) [:12] + bytes(4) + honest[16:],
+        "another capacity": cowd(SECTORS - 8, grains),
+        "grain 3": patched(16, 3),
+        "too few tables": patched(24, 2),
+        "absurdly many tables": patched(24, 0xFFFFFFFF),
+        "directory 0": patched(20, 0),
+        "directory behind the file": patched(20, 0xFFFFFFF0),
+        "directory in the header": patched(20, 1),
+        "a table behind the file": patched(4 * SECTOR, 0xFFFFFFF0),
+        "a table twice": patched(4 * SECTOR + 4, table),
+        "two grains in one place": patched(table * SECTOR + 8, table + 32),
+        "a grain in a table": patched(table * SECTOR + 8, table + 3),
+        "a grain in sector 1": patched(table * SECTOR + 8, 1),
+        "a grain behind the file": patched(table * SECTOR, len(honest) // SECTOR),
+        "half of it": bytes(honest[: len(honest) // 2]),
+        "nothing": b"",
+    }  # fmt: skip
+    for name, image in images.items():
+        yield f"COWD: {name}", _delta("vmfsSparse", "VMFSSPARSE", image)
+    yield "COWD: by itself", {"disk.vmdk": honest}
+
+
+def _se_sparse() -> Iterator[tuple[str, Files]]:
+    grains = {0: b"a" * 4096, 1: b"b" * 4096, 5000: b"c" * 4096}
+
+    def lie(**lies: int) -> bytearray:
+        return se_sparse(SECTORS, grains, **lies)
+
+    honest = lie()
+
+    def patched(place: int, value: int) -> bytes:
+        image = bytearray(honest)
+        struct.pack_into("<Q", image, place, value)
+        return bytes(image)
+
+    images: dict[str, object] = {
+        "signature": lie(magic=0xCAFEBABF),
+        "version": lie(version=0x200000002),
+        "grain of 64 KiB": lie(grain=128),
+        "table of 128": lie(table=128),
+        "flags": lie(flags=1),
+        "reserved": lie(r3=1),
+        "bytes behind the header": patched(400, 1),
+        "a journal to be replayed": lie(replay=1),
+        "no state": lie(state=2),
+        "state behind the file": lie(state=1 << 60),
+        "capacity 0": patched(16, 0),
+        "absurd capacity": patched(16, 1 << 50),
+        "another capacity": patched(16, SECTORS - 8),
+        "directory too short": lie(directory_size=0),
+        "directory behind the file": lie(directory=1 << 40),
+        "directory in the header": lie(directory=0),
+        "tables behind the file": lie(tables_size=1 << 40),
+        "grains among the tables": patched(24 * 8, SE_TABLES),
+        "directory: another kind": patched(SE_DIRECTORY * SECTOR, 0x2000000000000000),
+        "directory: table 5000": patched(SE_DIRECTORY * SECTOR, 0x1000000000001388),
+        "directory: a table twice": patched(SE_DIRECTORY * SECTOR, 0x1000000000000001),
+        "entry: kind 4": patched(SE_TABLES * SECTOR, 0x4000000000000000),
+        "entry: kind 0 with a place": patched(SE_TABLES * SECTOR, 77),
+        "entry: behind the file": patched(SE_TABLES * SECTOR, 0x3FFF000000000000),
+        "entry: absurd": patched(SE_TABLES * SECTOR, 0x3000FFFFFFFFFFFF),
+        "entry: two in one place": patched(SE_TABLES * SECTOR, 0x3001000000000000),
+        "a sector short": bytes(honest[:-SECTOR]),
+        "nothing": b"",
+    }
+    for name, image in images.items():
+        yield f"seSparse: {name}", _delta("seSparse", "SESPARSE", image)
+    yield "seSparse: by itself", {"disk.vmdk": honest}
+
+
+def _streams() -> Iterator[tuple[str, Files]]:
+    """Compressed disks are read by their tables here: those may say what they like."""
+
+    def swap(table: list[int]) -> list[int]:
+        return [table[1], table[0], *table[2:]]
+
+    edits: dict[str, Callable[[list[int]], list[int] | None]] = {
+        "grains swapped": swap,
+        "one grain twice": lambda table: [table[0], table[0], *table[2:]],
+        "a grain behind the file": lambda table: [0xFFFFFF, *table[1:]],
+        "a grain in the header": lambda table: [5, *table[1:]],
+        "a grain in the table": lambda table: [len(WHOLE) // SECTOR - 6, *table[1:]],
+    }
+    for name, edit in edits.items():
+        yield f"stream: {name}", {"disk.vmdk": replace(HONEST, table=edit).write()}
+    yield "stream: no footer", {"disk.vmdk": replace(HONEST, with_footer=False).write()}
+    yield "stream: no end", {"disk.vmdk": WHOLE[:-SECTOR]}
+    yield "stream: bytes behind its end", {"disk.vmdk": WHOLE + bytes(SECTOR - 1) + b"x"}
+    yield "stream: 2 MiB of zeros behind its end", {"disk.vmdk": WHOLE + bytes(2 << 20)}
+    yield "stream: a byte short", {"disk.vmdk": WHOLE[:-1]}
+    yield "stream: another capacity in its footer", {"disk.vmdk": replace(HONEST, footer={"capacity": 128}).write()}
+    yield (
+        "stream: its footer points at the end",
+        {"disk.vmdk": replace(HONEST, footer={"directory": (1 << 64) - 1}).write()},
+    )
+    yield "stream: its directory is elsewhere", {"disk.vmdk": replace(HONEST, footer={"directory": 1 << 40}).write()}
+    bomb = zlib.compress(bytes(64 << 20), 9)
+    yield "stream: a bomb", {"disk.vmdk": replace(HONEST, grains=[(0, bomb)]).write()}
+    yield (
+        "stream: a byte too few",
+        {"disk.vmdk": replace(HONEST, grains=[(0, zlib.compress(bytes(GRAIN - 1)))]).write()},
+    )
+    kind = descriptor(SECTORS, kind="monolithicSparse")
+    yield "stream: called sparse", {"disk.vmdk": replace(HONEST, descriptor=kind).write()}
+
+
+def _other_files() -> Iterator[tuple[str, Files]]:
+    yield "file: empty", {"disk.vmdk": b""}
+    yield "file: a qcow2", {"disk.vmdk": b"QFI\xfb" + bytes(1 << 16)}
+    yield "file: zeros", {"disk.vmdk": bytes(1 << 20)}
+    yield "file: 8 TiB of nothing", {"disk.vmdk": Hole(8 << 40)}
+    yield "file: a pipe", {"disk.vmdk": PIPE}
+    yield "file: a link", {"disk.vmdk": Link(f"../{OUTSIDE}")}
+    yield "file: a folder", {"disk.vmdk": FOLDER}
+    yield "file: a web page", {"disk.vmdk": b"<html>404 Not Found</html>"}
+    yield "file: a sparse one for a descriptor", {
+        "disk.vmdk": text("monolithicSparse", f'RW {SECTORS} SPARSE "a.vmdk"'), "a.vmdk": hosted().write(),
+    }  # fmt: skip
