@@ -33,7 +33,8 @@ class WebServer:
     cut: bytes after which every body over that size breaks off; cuts: how many of them, where not all.
     flip: a byte of the file that comes changed. extra: bytes that a Content-Length claims too many.
     length: how a body ends: by "length", "chunked", or by "close".
-    redirects: path → Location. requests: (path, Range header or "") in the order of their coming.
+    missing: the status for what is not there. redirects: path → Location.
+    requests: (path, Range header or "") in the order of their coming.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class WebServer:
     extra: int = 0
     length: str = "length"
     encoding: str = ""
+    missing: int = 404
     etag: str = '"one"'
     modified: datetime = field(default_factory=lambda: datetime.now(UTC) - timedelta(days=1))
     redirects: dict[str, str] = field(default_factory=dict)
@@ -102,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._head(401, {"Content-Length": "0"})
                 return
         if path not in site.files:
-            self._head(404, {"Content-Length": "0"})
+            self._head(site.missing, {"Content-Length": "0"})
             return
         data = bytearray(site.files[path])
         if site.flip is not None and site.flip < len(data):

@@ -33,8 +33,8 @@ Place = PurePosixPath | WebPlace
 
 def parse_place(text: str) -> Place:
     """An absolute path or an http(s) URL. Raises InvalidRequest, which never repeats what may be a secret."""
-    if _CONTROL.search(text):
-        raise _invalid("there are control characters in it", "Write it without.")
+    if _CONTROL.search(text) or text != text.strip():
+        raise _invalid("there are control characters in it, or blanks around it", "Write it without.")
     if text.startswith("/"):
         path = PurePosixPath(text)
         if ".." in path.parts:

@@ -249,6 +249,16 @@ def test_answers_that_are_no_package(fault: dict[str, Any], error: type[VmferryE
         assert not source.check()[-1].ok
 
 
+def test_a_server_that_hides_what_is_missing(server: WebServer, disks: list[PackagedDisk], raws: list[bytes]) -> None:
+    """As object stores do: nothing hangs on a signature, but a manifest that may be there is not passed over."""
+    server.missing = 403
+    with opened(server.url(OVF), **trust(server)) as source:
+        assert read(source, source.inventory()[0]) == raws
+    del server.files["/exports/My VM/web.mf"]
+    with opened(server.url(OVF), **trust(server)) as source, pytest.raises(SourceDenied, match=r"web\.mf"):
+        source.inventory()
+
+
 def test_a_server_that_stops_to_honour_ranges(server: WebServer) -> None:
     with opened(server.url(OVA), **trust(server)) as source:
         (vm,) = source.inventory()

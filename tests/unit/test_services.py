@@ -183,6 +183,7 @@ def test_places_of_files_that_are_taken(kind: str, host: str) -> None:
         "",
         "/srv/../etc/web.ova",
         "/srv/web.ova\n",
+        " https://files.example/web.ova",
         "/srv/\0.ova",
         "file:///srv/web.ova",
         "ftp://files.example/web.ova",

@@ -47,7 +47,10 @@ class PackageAccess:
         self.alive()
         stream = DigestedStream(self, self._package, file)
         with self._lock:
+            if self._over:  # it ended while we connected
+                stream.close()
             self._streams.append(stream)
+        self.alive()
         return stream
 
     def report_percent(self, percent: int) -> None:

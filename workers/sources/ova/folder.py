@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from app.domain.errors import NotFound
+from app.domain.errors import NotFound, SourceDenied
 from converters import ovf_xml, package_digests
 from converters.package_digests import Digest
 from converters.package_names import refuse
@@ -75,7 +75,7 @@ class FolderContents:
         self._opened: dict[str, Storage] = {}
         try:
             stem = descriptor[: -len(".ovf")]
-            self.certificate = self._has(f"{stem}.cert")
+            self.certificate = self._is_signed(f"{stem}.cert")
             self._manifest = f"{stem}.mf" if self._has(f"{stem}.mf") else ""
             self.ranges = self._storage(descriptor).ranges
         except BaseException:
@@ -127,6 +127,12 @@ class FolderContents:
                     raise
                 raise refuse("package", f"{name!r} is not in it") from error
         return self._opened[name]
+
+    def _is_signed(self, name: str) -> bool:
+        try:
+            return self._has(name)
+        except SourceDenied:  # as some servers say for what is not there; nothing hangs on it
+            return False
 
     def _has(self, name: str) -> bool:
         try:
