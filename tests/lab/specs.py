@@ -14,6 +14,7 @@ class DiskSpec:
     """A disk: a copy of an image, or size_mib with fill_mib of data spread over it, the same for the same seed.
 
     format belongs to source: raw or qcow2. mode is VMware's disk mode, for example independent_persistent.
+    thin is what vSphere says of it; on this machine every disk is sparse.
     """
 
     source: Path | None = None
@@ -22,6 +23,7 @@ class DiskSpec:
     fill_mib: int = 0
     seed: int = 0
     mode: str = "persistent"
+    thin: bool = True
 
     def make(self, path: Path) -> None:
         """Write the disk's content to a new raw file."""

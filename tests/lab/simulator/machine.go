@@ -37,6 +37,7 @@ type VMSpec struct {
 type DiskSpec struct {
 	Path string `json:"path"`
 	Mode string `json:"mode"` // persistent | independent_persistent | ...
+	Thin bool   `json:"thin"`
 }
 
 type NICSpec struct {
@@ -119,7 +120,7 @@ func (l *Lab) add(ctx context.Context, v VMSpec) (types.ManagedObjectReference, 
 	spec := types.VirtualMachineConfigSpec{
 		Name: dir, GuestId: v.GuestID, Firmware: v.Firmware, NumCPUs: v.CPUs, MemoryMB: v.MemoryMiB, Annotation: v.Annotation,
 		Uuid: bios.String(), InstanceUuid: uuid.NewString(), ExtraConfig: extraConfig,
-		Files: &types.VirtualMachineFileInfo{VmPathName: fmt.Sprintf("[%s] %s/%s.vmx", datastoreName, dir, dir)},
+		Files: &types.VirtualMachineFileInfo{VmPathName: fmt.Sprintf("[%s] %s/%s.vmx", l.cfg.Datastore, dir, dir)},
 	}
 	if v.ChangeTrack {
 		spec.ChangeTrackingEnabled = types.NewBool(true)
@@ -159,6 +160,7 @@ func (l *Lab) complete(ctx context.Context, ref types.ManagedObjectReference, m 
 	l.mu.Lock()
 	l.machines[ref] = m
 	l.mu.Unlock()
+	as.WithLock(vm, func() { l.stamp(&vm.VirtualMachine) })
 	o := object.NewVirtualMachine(l.client, ref)
 	for i := range m.spec.Snapshots {
 		task, err := o.CreateSnapshot(ctx, fmt.Sprintf("snapshot %d", i+1), "made by the lab", false, false)
@@ -199,10 +201,10 @@ func (l *Lab) addDisks(devices object.VirtualDeviceList, vmx *vmxFile, dir strin
 			return nil, err
 		}
 		disk := devices.CreateDisk(scsi.(types.BaseVirtualController), types.ManagedObjectReference{},
-			fmt.Sprintf("[%s] %s/%s.vmdk", datastoreName, dir, base))
+			fmt.Sprintf("[%s] %s/%s.vmdk", l.cfg.Datastore, dir, base))
 		disk.CapacityInBytes, disk.CapacityInKB = st.Size(), st.Size()/1024
 		backing := disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
-		backing.ThinProvisioned, backing.DiskMode, backing.Uuid = types.NewBool(true), s.Mode, uuid.NewString()
+		backing.ThinProvisioned, backing.DiskMode, backing.Uuid = types.NewBool(s.Thin), s.Mode, uuid.NewString()
 		unit := int32(i)
 		if unit >= 7 { // the controller's own
 			unit++

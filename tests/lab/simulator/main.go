@@ -35,6 +35,8 @@ type Config struct {
 	SessionIdle    float64 // seconds; 0 keeps the simulator's default
 	HostSelfSigned bool    // the ESXi certificate: signed by itself instead of the lab's CA
 	APIVersion     string  // dotted, as pyVmomi needs it
+	Datacenter     string  // its path: folders and name
+	Datastore      string  // its name
 }
 
 // Ready is the line on stdout that says where the lab listens.
@@ -77,7 +79,7 @@ func run(file string) error {
 		return err
 	}
 
-	hostListener, err := tls.Listen("tcp", cfg.HostListen, &tls.Config{Certificates: []tls.Certificate{certs.host}})
+	hostListener, err := tls.Listen("tcp", cfg.HostListen, tlsConfig(certs.host))
 	if err != nil {
 		return err
 	}
@@ -85,7 +87,7 @@ func run(file string) error {
 	lab.exports.hostThumbprint = sha1Thumbprint(certs.host)
 	go serve(hostListener, http.HandlerFunc(lab.serveHost))
 
-	model.Service.TLS = &tls.Config{Certificates: []tls.Certificate{certs.vcenter}}
+	model.Service.TLS = tlsConfig(certs.vcenter)
 	model.Service.Listen = &url.URL{Host: cfg.Listen, User: url.UserPassword(cfg.Username, cfg.Password)}
 	model.Service.HandleFunc(exportPrefix, lab.serveExport)
 	server := model.Service.NewServer()
@@ -113,6 +115,11 @@ func run(file string) error {
 	<-ctx.Done()
 	server.CloseClientConnections() // Close waits for requests, which may be long downloads
 	return nil
+}
+
+// tlsConfig sends records of full size from the first byte on.
+func tlsConfig(certificate tls.Certificate) *tls.Config {
+	return &tls.Config{Certificates: []tls.Certificate{certificate}, DynamicRecordSizingDisabled: true}
 }
 
 func serve(l net.Listener, h http.Handler) {
