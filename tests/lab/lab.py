@@ -27,6 +27,7 @@ class Lab:
     certificate. log: the simulator's output. password_file: the password, mode 0600.
     directory is the lab's own: what an earlier lab left there is removed. Times are in seconds. datacenter is a path:
     folders and name, with /, \\ and % in names escaped as in the inventory.
+    api_type HostAgent: it says that it is an ESXi host, and is a vCenter in all else.
     """
 
     def __init__(
@@ -38,10 +39,12 @@ class Lab:
         password: str | None = None,
         lease_timeout: float = 300,
         session_idle: float = 0,
+        http_idle: float = 0,
         host_self_signed: bool = False,
         address: str = "127.0.0.2",
         port: int = 0,
         api_version: str = "8.0.2.0",
+        api_type: str = "VirtualCenter",
         datacenter: str = "DC0",
         datastore: str = "lab",
     ) -> None:
@@ -64,8 +67,10 @@ class Lab:
             "Directory": str(self.directory),
             "LeaseTimeout": lease_timeout,
             "SessionIdle": session_idle,
+            "HTTPIdle": http_idle,
             "HostSelfSigned": host_self_signed,
             "APIVersion": api_version,
+            "APIType": api_type,
             "Datacenter": datacenter,
             "Datastore": datastore,
         }
@@ -228,6 +233,10 @@ class Lab:
         """Let the disks of running VMs be read through /folder."""
         self._call("settings", {"Lenient": lenient})
 
+    def set_busy(self, busy: bool) -> None:
+        """Whether something holds the files of all disks open, so that /folder refuses them as those of running VMs."""
+        self._call("settings", {"Busy": busy})
+
     def set_ranges(self, announced: bool) -> None:
         """Whether /folder announces and honours byte ranges."""
         self._call("settings", {"AnnounceRanges": announced})
@@ -237,6 +246,10 @@ class Lab:
         (half of it), all (the whole file, with 200), or "" for the truth.
         """
         self._call("settings", {"RangeLie": how})
+
+    def set_unescape_once(self, once: bool) -> None:
+        """Whether /folder takes dcPath and dsName as they are after one unescaping; vCenter unescapes twice."""
+        self._call("settings", {"UnescapeOnce": once})
 
     def set_datastore_type(self, kind: str) -> None:
         """VMFS (default), NFS, vsan, VVOL, …; on vsan the disks' contents are in no file."""

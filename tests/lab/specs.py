@@ -62,7 +62,9 @@ class NicSpec:
 
 @dataclass(frozen=True)
 class VmSpec:
-    """A VM. shutdown: "ok", or "hangs" for a guest that ignores a shutdown. guest_id is VMware's."""
+    """A VM. shutdown: "ok", or "hangs" for a guest that ignores a shutdown. guest_id is VMware's. folder is the one in
+    the datastore, which also names its files.
+    """
 
     name: str
     disks: list[DiskSpec]
@@ -78,3 +80,4 @@ class VmSpec:
     shutdown: str = "ok"
     snapshots: int = 0
     change_tracking: bool = False
+    folder: str = ""

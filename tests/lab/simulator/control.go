@@ -133,6 +133,9 @@ func (l *Lab) expireSessions() int {
 		request.SessionId = append(request.SessionId, s.Key)
 	}
 	sessions.TerminateSession(&simulator.Context{Session: own, Map: l.reg}, request)
+	l.mu.Lock()
+	clear(l.sessions)
+	l.mu.Unlock()
 	return len(request.SessionId)
 }
 

@@ -52,7 +52,11 @@ func (g *gate) serveFolder(w http.ResponseWriter, r *http.Request) {
 // openFile finds what a URL names. vCenter unescapes dcPath and dsName once more than HTTP does.
 func (g *gate) openFile(name string, query url.Values) (*os.File, int64, error) {
 	for key, want := range map[string]string{"dcPath": g.lab.cfg.Datacenter, "dsName": g.lab.cfg.Datastore} {
-		if value, err := url.QueryUnescape(query.Get(key)); err != nil || value != want {
+		value, err := query.Get(key), error(nil)
+		if !g.lab.get().UnescapeOnce {
+			value, err = url.QueryUnescape(value)
+		}
+		if err != nil || value != want {
 			return nil, 0, os.ErrNotExist
 		}
 	}
@@ -133,10 +137,11 @@ func isExtent(name string) bool {
 	return strings.HasSuffix(name, "-flat.vmdk") || strings.HasSuffix(name, "-delta.vmdk")
 }
 
-// busy says whether a file is held open by a running VM, as a host holds every extent of its disks.
+// busy says whether a file is held open: by a running VM, as a host holds every extent of its disks, or by somebody.
 func (g *gate) busy(name string) bool {
-	if g.lab.get().Lenient || !isExtent(name) {
-		return false
+	set := g.lab.get()
+	if set.Busy || set.Lenient || !isExtent(name) {
+		return set.Busy && isExtent(name)
 	}
 	g.lab.mu.Lock()
 	var owner types.ManagedObjectReference

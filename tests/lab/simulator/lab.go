@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/vmware/govmomi/find"
 	"github.com/vmware/govmomi/object"
@@ -34,8 +35,9 @@ type Lab struct {
 
 	mu       sync.Mutex // never held while taking an object's lock
 	settings settings
-	denied   map[string]bool // privileges taken away
-	calls    map[string]int  // by method
+	denied   map[string]bool      // privileges taken away
+	calls    map[string]int       // by method
+	sessions map[string]time.Time // cookies that were good then
 	machines map[types.ManagedObjectReference]*machine
 	leases   map[string]*Lease
 	disks    map[string]*chain // by VM and device key
@@ -46,7 +48,9 @@ type settings struct {
 	ExportMode     string // chunked | length | close: how the body of an export ends
 	LeaseHost      string // host | vcenter | star: the address in a lease's URLs
 	Lenient        bool   // the files of a running VM can be read
+	Busy           bool   // something else holds the files open
 	AnnounceRanges bool   // /folder knows byte ranges
+	UnescapeOnce   bool   // /folder takes dcPath and dsName as HTTP unescapes them
 	RangeLie       string // "" | other (range) | total (size) | less (than asked) | all (of the file, as 200)
 	DatastoreType  string // as the datastore says: VMFS, NFS, vsan, ...
 	TrackingLie    string // "" | overlap | outside | backwards | stuck | half (of the areas is left out)
@@ -61,7 +65,7 @@ func (l *Lab) Lock()   {}
 func (l *Lab) Unlock() {}
 
 func newLab(ctx context.Context, cfg Config, model *simulator.Model) (*Lab, error) {
-	l := &Lab{cfg: cfg, model: model, reg: model.Map(), settings: defaults, denied: map[string]bool{}, calls: map[string]int{},
+	l := &Lab{cfg: cfg, model: model, reg: model.Map(), settings: defaults, denied: map[string]bool{}, calls: map[string]int{}, sessions: map[string]time.Time{},
 		machines: map[types.ManagedObjectReference]*machine{}, leases: map[string]*Lease{}, disks: map[string]*chain{}}
 	l.Self = types.ManagedObjectReference{Type: "Lab", Value: "lab"}
 	l.exports = &exports{dir: filepath.Join(cfg.Directory, "exports"), files: map[string]*export{},

@@ -18,6 +18,7 @@ import (
 // VMSpec is a VM as the control API describes it.
 type VMSpec struct {
 	Name        string     `json:"name"`
+	Folder      string     `json:"folder"` // in the datastore; empty: named after the VM
 	Disks       []DiskSpec `json:"disks"`
 	NICs        []NICSpec  `json:"nics"`
 	On          bool       `json:"on"`
@@ -62,11 +63,12 @@ var (
 	vmxText = strings.NewReplacer("|", "|7C", `"`, "|22", "\n", "|0A", "\r", "|0D")
 )
 
-// directory picks an unused folder of the datastore: the VM's name where that is harmless.
-func (l *Lab) directory(name string) (string, error) {
-	if !plain.MatchString(name) {
-		name = "vm-" + uuid.NewString()[:8]
+// directory picks an unused folder of the datastore: the one that is asked for, or the VM's name where that is harmless.
+func (l *Lab) directory(folder, name string) (string, error) {
+	if folder != "" {
+		return folder, os.Mkdir(filepath.Join(l.datastore(), folder), 0o700)
 	}
+	name = harmless(name)
 	for n := 0; ; n++ {
 		dir := name
 		if n > 0 {
@@ -78,10 +80,18 @@ func (l *Lab) directory(name string) (string, error) {
 	}
 }
 
+// harmless is the name, where the simulator can take it.
+func harmless(name string) string {
+	if plain.MatchString(name) {
+		return name
+	}
+	return "vm-" + uuid.NewString()[:8]
+}
+
 // add makes a VM and, when it shall be on, starts it.
 func (l *Lab) add(ctx context.Context, v VMSpec) (types.ManagedObjectReference, error) {
 	none := types.ManagedObjectReference{}
-	dir, err := l.directory(v.Name)
+	dir, err := l.directory(v.Folder, v.Name)
 	if err != nil {
 		return none, err
 	}
@@ -118,7 +128,7 @@ func (l *Lab) add(ctx context.Context, v VMSpec) (types.ManagedObjectReference, 
 		extraConfig = append(extraConfig, &types.OptionValue{Key: fmt.Sprintf("ethernet%d.pciSlotNumber", i), Value: fmt.Sprint(nic.Slot)})
 	}
 	spec := types.VirtualMachineConfigSpec{
-		Name: dir, GuestId: v.GuestID, Firmware: v.Firmware, NumCPUs: v.CPUs, MemoryMB: v.MemoryMiB, Annotation: v.Annotation,
+		Name: harmless(dir), GuestId: v.GuestID, Firmware: v.Firmware, NumCPUs: v.CPUs, MemoryMB: v.MemoryMiB, Annotation: v.Annotation,
 		Uuid: bios.String(), InstanceUuid: uuid.NewString(), ExtraConfig: extraConfig,
 		Files: &types.VirtualMachineFileInfo{VmPathName: fmt.Sprintf("[%s] %s/%s.vmx", l.cfg.Datastore, dir, dir)},
 	}

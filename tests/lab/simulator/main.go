@@ -35,6 +35,8 @@ type Config struct {
 	SessionIdle    float64 // seconds; 0 keeps the simulator's default
 	HostSelfSigned bool    // the ESXi certificate: signed by itself instead of the lab's CA
 	APIVersion     string  // dotted, as pyVmomi needs it
+	HTTPIdle       float64 // seconds after which an idle connection is closed; 0: never
+	APIType        string  // what the server says it is: VirtualCenter, or HostAgent for an ESXi host
 	Datacenter     string  // its path: folders and name
 	Datastore      string  // its name
 }
@@ -92,6 +94,7 @@ func run(file string) error {
 	model.Service.HandleFunc(exportPrefix, lab.serveExport)
 	server := model.Service.NewServer()
 	defer server.Close()
+	server.Config.IdleTimeout = time.Duration(cfg.HTTPIdle * float64(time.Second))
 	server.Config.Handler = &gate{lab: lab, next: server.Config.Handler}
 	lab.exports.vcenter = server.URL.Host
 
