@@ -6,17 +6,18 @@ from collections.abc import Callable
 
 from app.domain.models import SourceSpec
 from app.ports.source import Source
+from workers.sources.vsphere.nbdkit import NbdkitOptions
 from workers.sources.vsphere.source import VsphereSource
 
-_KINDS: dict[str, Callable[[SourceSpec], Source]] = {
+_KINDS: dict[str, Callable[[SourceSpec, NbdkitOptions], Source]] = {
     "vcenter": VsphereSource,
     "esxi": VsphereSource,
 }
 
 
-def open_source(spec: SourceSpec) -> Source:
+def open_source(spec: SourceSpec, nbdkit: NbdkitOptions | None = None) -> Source:
     """The adapter for a registered source. Nothing is connected before the first call; the caller closes it.
 
     Raises InvalidRequest for a host, thumbprint or CA bundle that cannot be read.
     """
-    return _KINDS[spec.kind](spec)
+    return _KINDS[spec.kind](spec, nbdkit or NbdkitOptions())

@@ -39,9 +39,12 @@ def disks(devices: Sequence[Any], boot_keys: Sequence[int] = ()) -> tuple[Disk, 
     return tuple(sorted(found, key=place))
 
 
-def identity(disk: Disk) -> str:
-    """What a copy's journal is tied to: another file, size or change id is another content."""
-    return f"{disk.path} {disk.capacity_bytes} {disk.change_id}"
+def identity(disk: Disk, version: str) -> str:
+    """What a copy's journal is tied to: another file, size, change id or version of the VM may be another content.
+
+    The change id is that of the last snapshot or start; the VM's changeVersion changes with every start, too.
+    """
+    return f"{disk.path} {disk.capacity_bytes} {disk.change_id} {version}"
 
 
 def family(controller: str) -> str:
