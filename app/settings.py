@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     token: SecretStr = SecretStr("")
     secret_key_file: AbsolutePath = Field(default_factory=lambda data: data.get("home", Path()) / "secret.key")
     virtio_win: AbsolutePath | None = None
+    vddk_libdir: AbsolutePath | None = None
+    ssh_known_hosts: AbsolutePath | None = None
+    ssh_identity: AbsolutePath | None = None
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     max_jobs: int = Field(default=2, ge=1, le=64)
     transfer_workers: int = Field(default=2, ge=1, le=32)

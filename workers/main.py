@@ -18,6 +18,7 @@ from converters.guest import VirtV2vInPlace
 from workers.engine import DbosEngine
 from workers.runner import RetryPolicy
 from workers.sources import open_source
+from workers.sources.vsphere.nbdkit import NbdkitOptions
 from workers.steps.context import Adapters
 from workers.targets import open_target
 from workers.transfer.slots import HostSlots
@@ -46,7 +47,10 @@ def main(settings: Settings) -> int:
         SqlWorkerStore(database),
         DbosEngine(settings.database_url, executor),
         Adapters(
-            open_source=open_source,
+            open_source=partial(
+                open_source,
+                nbdkit=NbdkitOptions(settings.vddk_libdir, settings.ssh_known_hosts, settings.ssh_identity),
+            ),
             open_target=partial(open_target, accelerator=settings.accelerator, virtio_win=settings.virtio_win),
             converter=VirtV2vInPlace(accelerator=settings.accelerator, virtio_win=settings.virtio_win),
             clock=SystemClock(),

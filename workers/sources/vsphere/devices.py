@@ -31,9 +31,12 @@ def disks(devices: Sequence[Any], boot_keys: Sequence[int] = ()) -> tuple[Disk, 
     return in_order((_as_disk(d, by_key.get(d.controllerKey)) for d in devices if isinstance(d, _disk)), boot_keys)
 
 
-def identity(disk: Disk) -> str:
-    """What a copy's journal is tied to: another file, size or change id is another content."""
-    return f"{disk.path} {disk.capacity_bytes} {disk.change_id}"
+def identity(disk: Disk, version: str) -> str:
+    """What a copy's journal is tied to: another file, size, change id or version of the VM may be another content.
+
+    The change id is that of the last snapshot or start; the VM's changeVersion changes with every start, too.
+    """
+    return f"{disk.path} {disk.capacity_bytes} {disk.change_id} {version}"
 
 
 def nics(

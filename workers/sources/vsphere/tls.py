@@ -93,14 +93,18 @@ def thumbprint(der: bytes) -> str:
     return hashlib.sha256(der).digest().hex(":").upper()
 
 
-def seen_thumbprint(endpoint: Endpoint) -> str:
-    """The SHA-256 of the leaf that a server shows, unverified: to be shown to people, never to be trusted."""
-    context = _unverified(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+def leaf(endpoint: Endpoint, context: ssl.SSLContext) -> bytes:
+    """The certificate (DER) that a server shows, trusted by `context`. Raises OSError."""
     with (
         socket.create_connection((endpoint.host, endpoint.port), PROBE_SECONDS) as raw,
         context.wrap_socket(raw, server_hostname=endpoint.host) as sock,
     ):
-        return thumbprint(sock.getpeercert(binary_form=True) or b"")
+        return sock.getpeercert(binary_form=True) or b""
+
+
+def seen_thumbprint(endpoint: Endpoint) -> str:
+    """The SHA-256 of the leaf that a server shows, unverified: to be shown to people, never to be trusted."""
+    return thumbprint(leaf(endpoint, _unverified(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))))
 
 
 _VSPHERES = (
