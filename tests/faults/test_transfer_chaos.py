@@ -95,7 +95,7 @@ def test_fifty_kills(lab: Lab, tmp_path: Path, transport: str, kills: int) -> No
     first.target.unlink()
     killed, again = 0, []
     while killed < kills:
-        copying = Copying(lab, _folder(tmp_path, str(killed)), transport)
+        copying = Copying(lab, _folder(tmp_path, str(len(again))), transport)
         before = killed
         while killed - before < 5:
             # a kill before the connection stands would test nothing
