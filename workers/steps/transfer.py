@@ -138,7 +138,7 @@ def _begun(ctx: StepContext, part: str, disk: Disk, identity: str) -> tuple[Path
             if journal.table.known_bytes:
                 ctx.event(f"{disk.label}: {journal.table.data_bytes >> 20} MiB are on the target already")
             return path, journal
-    path = ctx.target.create_volume(part, disk.capacity_bytes, ctx.target_spec.image)
+    path = ctx.target.create_volume(part, disk.capacity_bytes, ctx.target_spec.image, cancel=ctx.cancel)
     return path, Journal.create(_journal_path(path), identity, disk.capacity_bytes)
 
 
