@@ -107,9 +107,9 @@ def run(
 ) -> Completed:
     """Run a tool to its end and return what it printed.
 
-    `cancel` is called five times a second in the caller's thread and stops the tool by raising (Cancelled, Parked).
-    `on_line` gets each line of stdout, without its newline, in the caller's thread too. `env` is added to the
-    allow-list. Whatever raises, the tool and all it started are gone when this returns.
+    `cancel` is called five times a second in the caller's thread and stops the tool by raising (Cancelled, Paused,
+    Parked). `on_line` gets each line of stdout, without its newline, in the caller's thread too. `env` is added to
+    the allow-list. Whatever raises, the tool and all it started are gone when this returns.
     `contained`: for a tool that leaves daemons behind when it is killed. As root it gets a PID namespace of its own:
     the kernel ends all in it together with the tool, even when it is we who are killed.
     Raises ToolMissing, ToolTimedOut (after `timeout` seconds), and ToolFailed for an exit code that is not in `ok` or

@@ -43,9 +43,15 @@ class Settings(BaseSettings):
     token: SecretStr = SecretStr("")
     secret_key_file: AbsolutePath = Field(default_factory=lambda data: data.get("home", Path()) / "secret.key")
     virtio_win: AbsolutePath | None = None
+    vddk_libdir: AbsolutePath | None = None
+    ssh_known_hosts: AbsolutePath | None = None
+    ssh_identity: AbsolutePath | None = None
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     max_jobs: int = Field(default=2, ge=1, le=64)
     transfer_workers: int = Field(default=2, ge=1, le=32)
+    disk_connections: int = Field(default=4, ge=1, le=16)
+    host_connections: int = Field(default=8, ge=1, le=64)
+    space_poll_s: float = Field(default=5, ge=0.1, le=3600)
     lease_s: float = Field(default=60, ge=1, le=3600)
     retry_attempts: int = Field(default=5, ge=1, le=100)
     retry_backoff_s: float = Field(default=2, ge=0, le=3600)

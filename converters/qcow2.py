@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from app.domain.errors import NoSpace, ToolFailed, TransientError, UnsafeImage
+from app.domain.models import ImageOptions
 from app.process import Completed, Limits, run
 
 Format = Literal["qcow2", "raw"]
@@ -35,9 +36,18 @@ class ImageCheck:
     leaks: int
 
 
-def create(path: Path, size: int) -> None:
-    """Make an empty qcow2 of `size` bytes; one that is there is replaced."""
-    _qemu_img("create", path, ["-q", "-f", "qcow2", "--", str(path.absolute()), str(size)])
+PLAIN = ImageOptions()
+
+
+def create(path: Path, size: int, image: ImageOptions = PLAIN, *, cancel: Callable[[], None] | None = None) -> None:
+    """Make an empty image of `size` bytes; a file that is there is replaced, and keeps its owner and mode."""
+    options = []
+    if image.format == "qcow2" and image.cluster_kib != PLAIN.cluster_kib:
+        options.append(f"cluster_size={image.cluster_kib}K")
+    if image.preallocation != "off":
+        options.append(f"preallocation={image.preallocation}")
+    words = ["-q", "-f", image.format, *(["-o", ",".join(options)] if options else [])]
+    _qemu_img("create", path, [*words, "--", str(path.absolute()), str(size)], cancel=cancel)
 
 
 def create_overlay(path: Path, backing: Path, backing_format: Format) -> None:
@@ -108,10 +118,16 @@ def _qemu_img(command: str, path: Path, words: Sequence[str], **options: Any) ->
     try:
         return run(["qemu-img", command, *words], **options)
     except ToolFailed as error:
-        if any(text in error.fields.get("stderr_tail", "") for text in NO_SPACE_TEXTS):
-            raise no_space(path) from error
-        if IN_USE_TEXT in error.fields.get("stderr_tail", ""):
-            raise TransientError(
-                f"{path} is in use by another process", "See which: fuser -v on it.", code="image_in_use"
-            ) from error
+        if known := known_cause(path, error):
+            raise known from error
         raise
+
+
+def known_cause(path: Path, error: ToolFailed) -> NoSpace | TransientError | None:
+    """What a QEMU tool said, where it has an error of its own."""
+    said = error.fields.get("stderr_tail", "")
+    if any(text in said for text in NO_SPACE_TEXTS):
+        return no_space(path)
+    if IN_USE_TEXT in said:
+        return TransientError(f"{path} is in use by another process", "See which: fuser -v on it.", code="image_in_use")
+    return None

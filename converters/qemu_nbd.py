@@ -15,9 +15,9 @@ from pathlib import Path
 
 import nbd
 
-from app.domain.errors import NoSpace, ToolTimedOut, TransferInterrupted
+from app.domain.errors import NoSpace, ToolFailed, ToolTimedOut, TransferInterrupted
 from app.process import Process, spawn
-from converters.qcow2 import NO_SPACE_TEXTS, Format, no_space
+from converters.qcow2 import NO_SPACE_TEXTS, Format, known_cause, no_space
 
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0  # qemu-nbd writes its metadata when it closes
@@ -48,6 +48,12 @@ class NbdImage:
     def write(self, data: bytes | bytearray | memoryview, offset: int) -> None:
         with self._handle("writing") as handle:
             handle.pwrite(data, offset)
+
+    def zero(self) -> None:
+        """Make all of it zeros, by discarding where the storage can."""
+        for offset in range(0, self.size, _STATUS_SPAN):
+            with self._handle("clearing") as handle:
+                handle.zero(min(_STATUS_SPAN, self.size - offset), offset)
 
     def flush(self) -> None:
         """Everything that was written before is on the disk when this returns."""
@@ -117,20 +123,39 @@ class NbdImage:
 
 @contextmanager
 def open_nbd(
-    path: Path, *, format: Format = "qcow2", writable: bool = False, connections: int = 4
+    path: Path,
+    *,
+    format: Format = "qcow2",
+    writable: bool = False,
+    compressed: bool = False,
+    discard: bool = True,
+    connections: int = 4,
 ) -> Iterator[NbdImage]:
     """Serve `path`, which must have been checked for foreign references, and connect `connections` times.
 
-    At the end of the block the image is closed in order; after an exception the server is only stopped. Nothing is
-    flushed unasked. Raises ToolMissing, ToolFailed with qemu-nbd's reason when the image cannot be opened, and at the
-    end TransferInterrupted or NoSpace when it could not be closed.
+    `compressed`: clusters are compressed as they are written, each at once and whole. At the end of the block the image
+    is closed in order; after an exception the server is only stopped. Nothing is flushed unasked. Raises ToolMissing,
+    TransientError for an image that another process writes, ToolFailed with qemu-nbd's reason when it cannot be opened,
+    and at the end TransferInterrupted or NoSpace when it could not be closed.
     """
     with tempfile.TemporaryDirectory(prefix="vmferry-nbd-") as folder:
         socket = Path(folder, "s")
-        words = ["qemu-nbd", "-f", format, "-k", str(socket), "-e", str(connections), "-t", "--cache=writeback"]
-        words += ["--discard=unmap"] if writable else ["--read-only"]
-        with spawn([*words, "--", str(path.absolute())]) as server:
-            image = NbdImage(path, server, [_connect(server, socket) for _ in range(connections)])
+        words = ["qemu-nbd", "-k", str(socket), "-e", str(connections), "-t", "--cache=writeback"]
+        words += [f"--discard={'unmap' if discard else 'ignore'}"] if writable else ["--read-only"]
+        file = str(path.absolute())
+        if compressed:
+            inner = f"file.driver={format},file.file.driver=file,file.file.filename={file.replace(',', ',,')}"
+            words += ["--image-opts", f"driver=compress,{inner}"]
+        else:
+            words += ["-f", format, "--", file]
+        with spawn(words) as server:
+            try:
+                handles = [_connect(server, socket) for _ in range(connections)]
+            except ToolFailed as error:
+                if known := known_cause(path, error):
+                    raise known from error
+                raise
+            image = NbdImage(path, server, handles)
             yield image
             image.close()
 

@@ -25,10 +25,9 @@ VERSION = "1"
 class DbosEngine:
     """`executor` must be a new UUID at every process start: two live processes with one id run live work twice."""
 
-    def __init__(self, database_url: str, executor: str, *, threads: int = 16, poll_s: float = 0.5) -> None:
+    def __init__(self, database_url: str, executor: str, *, poll_s: float = 0.5) -> None:
         self._url = database_url
         self._executor = executor
-        self._threads = threads
         self._poll_s = poll_s
         self._client: DBOSClient | None = None
 
@@ -39,13 +38,15 @@ class DbosEngine:
                 "system_database_url": self._url,
                 "executor_id": self._executor,
                 "application_version": VERSION,
-                "max_executor_threads": self._threads,
                 "console_log_level": "ERROR",
                 "log_level": "WARNING",
             }
         )
 
-        @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=50)
+        # No bound on recoveries: DBOS forgets a run that reaches it, and its job would hold its VM for ever. A paused
+        # one may see any number of workers come and go. Nor on threads: what runs is bounded by admission, and a paused
+        # job's thread, which only sleeps, must not keep others from running.
+        @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)
         def run(spec: dict[str, Any]) -> None:
             saga(_run_step, spec)
 

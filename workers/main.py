@@ -18,8 +18,10 @@ from converters.guest import VirtV2vInPlace
 from workers.engine import DbosEngine
 from workers.runner import RetryPolicy
 from workers.sources import open_source
+from workers.sources.vsphere.nbdkit import NbdkitOptions
 from workers.steps.context import Adapters
 from workers.targets import open_target
+from workers.transfer.slots import HostSlots
 from workers.worker import Worker, new_executor
 
 
@@ -45,12 +47,18 @@ def main(settings: Settings) -> int:
         SqlWorkerStore(database),
         DbosEngine(settings.database_url, executor),
         Adapters(
-            open_source=open_source,
+            open_source=partial(
+                open_source,
+                nbdkit=NbdkitOptions(settings.vddk_libdir, settings.ssh_known_hosts, settings.ssh_identity),
+            ),
             open_target=partial(open_target, accelerator=settings.accelerator, virtio_win=settings.virtio_win),
             converter=VirtV2vInPlace(accelerator=settings.accelerator, virtio_win=settings.virtio_win),
             clock=SystemClock(),
             home=settings.home,
             transfer_workers=settings.transfer_workers,
+            disk_connections=settings.disk_connections,
+            slots=HostSlots(settings.host_connections),
+            space_poll_s=settings.space_poll_s,
         ),
         executor=executor,
         max_jobs=settings.max_jobs,

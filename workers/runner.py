@@ -1,4 +1,4 @@
-"""Carries out the steps of the saga: retries by the class of the error, cancel, parking, fencing, records."""
+"""Carries out the steps of the saga: retries by the class of the error, pause, cancel, parking, fencing, records."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
@@ -14,7 +15,9 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from app.domain.errors import (
     Cancelled,
     CompensationFailed,
+    NoSpace,
     Parked,
+    Paused,
     SourceChanged,
     TransientError,
     VmferryError,
@@ -23,11 +26,12 @@ from app.domain.errors import (
 from app.domain.models import Leftover
 from app.domain.states import JobState
 from app.ports.store import JobStore
+from workers.room import full_folder, waits_for_room
 from workers.steps.context import Adapters, Step, StepContext
 
 Result = TypeVar("Result")
 
-ASK_EVERY_S = 0.5  # how often a running step asks the store whether the user wants it stopped
+ASK_EVERY_S = 0.5  # how often a running step asks the store whether the user wants it stopped or paused
 
 
 @dataclass(frozen=True)
@@ -63,10 +67,8 @@ class Runner:
     def do(self, job_id: str, step: str) -> dict[str, Any]:
         with structlog.contextvars.bound_contextvars(job_id=job_id, step=step):
             self._store.record(job_id, data={"executor": self._executor})
-            cancel = self._cancel_check(job_id)
             try:
-                cancel()
-                detail = self._with_retries(job_id, step, cancel, self._steps[step].do, step=step)
+                detail = self._until_done(job_id, step)
             except Cancelled as error:
                 self._store.step_ended(job_id, step, "failed", error=error.to_dict())
                 return {"error": error.to_dict(), "cancelled": True}
@@ -97,7 +99,7 @@ class Runner:
 
     def look_at_source(self, job_id: str) -> dict[str, Any]:
         with structlog.contextvars.bound_contextvars(job_id=job_id, step="look_at_source"):
-            cancel = self._cancel_check(job_id)
+            cancel = self._cancel_check(job_id, pauses=False)  # the step that comes next will
             try:
                 self._with_retries(job_id, "looking at the source", cancel, StepContext.require_source_off)
             except SourceChanged as error:
@@ -127,6 +129,58 @@ class Runner:
             self._store.transition(job_id, JobState.FAILED, error=error)
         else:
             self._store.transition(job_id, JobState.ROLLED_BACK)
+
+    # ---- pauses
+
+    def _until_done(self, job_id: str, step: str) -> str:
+        """Do a step. When it was paused, or a file system is full, wait within it and do it again.
+
+        The engine knows nothing of a pause: it sees one long step, which whoever takes the job over finds paused.
+        """
+        while True:
+            self._wait_while_paused(job_id)
+            cancel = self._cancel_check(job_id)
+            try:
+                cancel()
+                return self._with_retries(job_id, step, cancel, self._steps[step].do, step=step)
+            except Paused:
+                self._store.rest(job_id, step)
+            except (NoSpace, OSError) as error:
+                folder = full_folder(error, self._adapters.home)
+                if folder is None:
+                    raise
+                self._rest_until_room(job_id, step, folder, dict(describe(error)))
+
+    def _rest_until_room(self, job_id: str, step: str, folder: Path, error: dict[str, Any]) -> None:
+        job = self._store.job(job_id)
+        ours = folder.is_relative_to(self._adapters.home)
+        pool = "" if ours else self._store.target(job.target_id).pool
+        room = waits_for_room(job, folder, self._adapters.room(folder), pool, self._adapters.clock.now())
+        self._store.rest(job_id, step, room=room, error=error)
+
+    def _wait_while_paused(self, job_id: str) -> None:
+        """Until the job runs: once it is resumed, it waits for a slot as any other."""
+        looked = time.monotonic()
+        waited = False
+        while (asked := self._store.asked(job_id)).state in (JobState.PAUSED, JobState.QUEUED):
+            waited = True
+            self._park_check()
+            if asked.stop:
+                raise Cancelled("the user cancelled the job")
+            if asked.state is JobState.PAUSED and time.monotonic() - looked >= self._adapters.space_poll_s:
+                looked = time.monotonic()
+                self._look_for_room(job_id)
+            self._stopping.wait(ASK_EVERY_S)
+        if waited:
+            self._fence(job_id)
+
+    def _look_for_room(self, job_id: str) -> None:
+        pause = self._store.job(job_id).pause
+        if pause is None or pause.resume_at_bytes is None:
+            return
+        room = self._adapters.room(Path(pause.path))
+        if room is not None and room.free >= pause.resume_at_bytes:
+            self._store.wake(job_id)
 
     # ---- one attempt after the other
 
@@ -189,17 +243,21 @@ class Runner:
         if self._stopping.is_set():
             raise Parked("this worker is stopping")
 
-    def _cancel_check(self, job_id: str) -> Callable[[], None]:
-        asked = 0.0
+    def _cancel_check(self, job_id: str, *, pauses: bool = True) -> Callable[[], None]:
+        """What a step calls again and again: raises Parked, Cancelled or Paused when it shall stop."""
+        last = 0.0
 
         def check() -> None:
-            nonlocal asked
+            nonlocal last
             self._park_check()
             now = time.monotonic()
-            if now - asked >= ASK_EVERY_S:
-                asked = now
-                if self._store.stop_requested(job_id):
+            if now - last >= ASK_EVERY_S:
+                last = now
+                asked = self._store.asked(job_id)
+                if asked.stop:
                     raise Cancelled("the user cancelled the job")
+                if asked.pause and pauses:
+                    raise Paused(f"job {job_id} shall rest")
 
         return check
 

@@ -55,7 +55,7 @@ def not_worth_keeping(done: list[str]) -> list[str]:
     The source's power is not given back: it stays off.
     """
     failed = done[-1]
-    if failed == "shutdown":
+    if failed in ("shutdown", "transfer"):  # what the journal of a copy proves is kept: it goes on there
         return []
     return [failed, "transfer"] if failed == "verify_copy" else [failed]
 

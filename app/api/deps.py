@@ -10,6 +10,7 @@ from fastapi import Depends, Query, Request
 from app.api.schemas import PageOf
 from app.services.files import JobFiles
 from app.services.jobs import Jobs
+from app.services.limits import Limits
 from app.services.registrations import Registrations
 from app.settings import Settings
 from app.store.paging import MAX_LIMIT, Page, PageRequest
@@ -25,11 +26,12 @@ class Services:
     store: Store
     jobs: Jobs
     registrations: Registrations
+    limits: Limits
     files: JobFiles
 
 
 def services_for(settings: Settings, store: Store) -> Services:
-    return Services(settings, store, Jobs(store), Registrations(store), JobFiles(settings, store))
+    return Services(settings, store, Jobs(store), Registrations(store), Limits(store), JobFiles(settings, store))
 
 
 def _services(request: Request) -> Services:

@@ -120,6 +120,7 @@ _POINTERS = {
     "pool_inactive": "/target",
     "pool_type_unsupported": "/target",
     "pool_full": "/target",
+    "pool_is_reserved": "/target",
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 
-from app.api.routes import credentials, events, health, inventory, jobs, operations, sources, targets, tokens
+from app.api.routes import credentials, events, health, inventory, jobs, limits, operations, sources, targets, tokens
 
 _PROBLEM: dict[int | str, dict[str, Any]] = {
     "default": {
@@ -18,6 +18,6 @@ _PROBLEM: dict[int | str, dict[str, Any]] = {
 
 def add_routes(app: FastAPI) -> None:
     root = APIRouter(prefix="/v1", responses=_PROBLEM)
-    for module in (sources, targets, credentials, inventory, jobs, operations, events, tokens, health):
+    for module in (sources, targets, credentials, inventory, jobs, limits, operations, events, tokens, health):
         root.include_router(module.router)
     app.include_router(root, generate_unique_id_function=lambda route: route.name)

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
+from app.domain.job import Pause
+from app.domain.limits import Limit, ScopedLimit
 from app.domain.models import (
     VM,
     Artefact,
@@ -15,6 +17,7 @@ from app.domain.models import (
     Disk,
     DiskProgress,
     GuestReport,
+    ImageOptions,
     Leftover,
     MoveOptions,
     Progress,
@@ -40,6 +43,11 @@ class Ours(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Named(Value):
+    id: str
+    name: str
+
+
 class NewCredential(Ours):
     name: Name
     username: Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -51,7 +59,10 @@ class NewPassword(Ours):
 
 
 class NewSource(Ours):
-    """With the id or name of a credential, or with a username and a password."""
+    """With the id or name of a credential, or with a username and a password.
+
+    `host` of an ova or vmx is an absolute path on the worker's machine, or a URL; only a URL may need a login.
+    """
 
     name: Name
     kind: SourceKind = "vcenter"
@@ -69,6 +80,7 @@ class NewTarget(Ours):
     kind: Literal["libvirt"] = "libvirt"
     uri: Annotated[str, StringConstraints(min_length=1, max_length=500)] = "qemu:///system"
     pool: Name = "default"
+    image: ImageOptions = ImageOptions()
     networks: Networks = Field(default_factory=dict)
     credential: str = ""
 
@@ -78,12 +90,24 @@ class NewToken(Ours):
 
 
 class NewJob(Ours):
-    """`source`, `vm` and `target` by id or name; the target may be left out when there is one only."""
+    """`source`, `vm` and `target` by id or name; the target may be left out when there is one only.
+
+    `limit`: as PUT /v1/limits/jobs/{id} would set it.
+    """
 
     source: Ref
     vm: Ref
     target: Annotated[str, StringConstraints(max_length=500)] = ""
     options: MoveOptions = MoveOptions()
+    limit: Limit | None = None
+
+
+class LimitOut(ScopedLimit):
+    """`rate_now`: bytes a second that it allows at this moment, null for no limit; `job` has its VM's name."""
+
+    source: Named | None
+    job: Named | None
+    rate_now: int | None
 
 
 class Rollback(Ours):
@@ -97,11 +121,6 @@ class MadeToken(Value):
     name: str
     created_at: datetime
     token: str
-
-
-class Named(Value):
-    id: str
-    name: str
 
 
 class PageOf(Value, Generic[T]):
@@ -118,6 +137,12 @@ class StepOut(StepRecord):
     seconds: float | None = None
 
 
+class DiskOut(DiskProgress):
+    """`links` has the manifest once the disk was copied: its size, and a hash of each MiB that is not all zeros."""
+
+    links: dict[str, str]
+
+
 class JobOut(Value):
     id: str
     run: int
@@ -130,6 +155,7 @@ class JobOut(Value):
     state: JobState
     phase: str
     stop_requested: bool
+    pause: Pause | None
     progress: Progress
     steps: list[StepOut]
     disks: tuple[DiskProgress, ...]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from app.api.schemas import JobOut, Named, StepOut
+from app.api.schemas import DiskOut, JobOut, Named, StepOut
 from app.domain.job import Job
+from app.domain.models import DiskProgress
 from app.services.files import JobFiles
 from app.services.jobs import actions, next_action, seconds
 
@@ -14,8 +15,6 @@ def job_out(job: Job, files: JobFiles) -> JobOut:
     links |= {verb: f"{here}/{verb}" for verb in actions(job)}
     if consoles := files.consoles(job.id):
         links["console"] = [f"{here}/console/{name}.png" for name in consoles]
-    if manifests := files.manifests(job.id):
-        links["manifests"] = [f"{here}/manifest/{disk}" for disk in manifests]
     return JobOut(
         id=job.id,
         run=job.run,
@@ -28,6 +27,7 @@ def job_out(job: Job, files: JobFiles) -> JobOut:
         state=job.state,
         phase=job.phase,
         stop_requested=job.stop_requested,
+        pause=job.pause,
         progress=job.progress,
         steps=[StepOut(**dict(step), seconds=seconds(step.started_at, step.ended_at)) for step in job.steps],
         disks=job.disks,
@@ -45,3 +45,19 @@ def job_out(job: Job, files: JobFiles) -> JobOut:
         seconds=seconds(job.started_at, job.ended_at),
         links=links,
     )
+
+
+def disks_out(job: Job, files: JobFiles) -> list[DiskOut]:
+    """With nothing done yet, the disks that it will copy."""
+    manifests = files.manifests(job.id)
+    planned = [
+        DiskProgress(key=disk.key, label=disk.label, capacity_bytes=disk.capacity_bytes)
+        for disk in (job.vm.disks if job.vm else ())
+    ]
+    return [
+        DiskOut(
+            **dict(disk),
+            links={"manifest": f"/v1/jobs/{job.id}/disks/{disk.key}/manifest"} if str(disk.key) in manifests else {},
+        )
+        for disk in job.disks or planned
+    ]

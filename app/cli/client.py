@@ -49,11 +49,17 @@ class Client:
     def get(self, path: str, **params: Any) -> Any:
         return self._call("GET", path, params=params).json()
 
+    def get_bytes(self, path: str) -> bytes:
+        return self._call("GET", path).content
+
     def post(self, path: str, body: Mapping[str, Any] | None = None, **params: Any) -> Any:
         answer = self._call(
             "POST", path, params=params, body=body or {}, headers={"Idempotency-Key": str(uuid.uuid4())}
         )
         return answer.json() if answer.content else None
+
+    def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        return self._call("PUT", path, body=body).json()
 
     def delete(self, path: str) -> None:
         self._call("DELETE", path)

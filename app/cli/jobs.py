@@ -13,7 +13,7 @@ from app.cli import output
 from app.cli.client import Client, connect
 from app.cli.exits import CliError, Exit
 from app.cli.output import Output, OutputOption
-from app.cli.watch import summary, watch
+from app.cli.watch import summary, until_paused, watch
 
 app = typer.Typer(help="What became of a move, and what to do about it.", no_args_is_help=True)
 
@@ -59,6 +59,26 @@ def show(job_id: JobId, form: OutputOption = Output.TABLE) -> None:
 def watch_job(job_id: JobId, timeout: Timeout = None, form: OutputOption = Output.TABLE) -> None:
     """Follow a job to its end. The exit code says how it ended."""
     watch(connect(), job_id, timeout, form, wanted=("succeeded", "rolled_back"))
+
+
+@app.command()
+def pause(
+    job_id: JobId,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it rests.")] = False,
+    timeout: Timeout = None,
+    form: OutputOption = Output.TABLE,
+) -> None:
+    """Let a job rest. Nothing is undone: it keeps what it has copied, and its source as it is."""
+    client = connect()
+    job = client.post(f"jobs/{job_id}/pause")
+    _show(until_paused(client, job, timeout) if wait else job, form)
+
+
+@app.command()
+def resume(job_id: JobId, wait: Wait = False, timeout: Timeout = None, form: OutputOption = Output.TABLE) -> None:
+    """Let a paused job go on where it was, as soon as a slot is free."""
+    client = connect()
+    _after(client, client.post(f"jobs/{job_id}/resume"), wait, timeout, form, wanted="succeeded")
 
 
 @app.command()
@@ -122,9 +142,34 @@ def report(
     document = {"job": client.get(f"jobs/{job_id}"), "events": client.list(f"jobs/{job_id}/events")}
     if to is None:
         output.show_json(document)
+    else:
+        _write((json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode(), to)
+
+
+@app.command()
+def manifest(
+    job_id: JobId,
+    disk: Annotated[int | None, typer.Option(help="The disk's key; may be left out when there is one only.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="Write it to this file.")] = None,
+) -> None:
+    """The hashes of a disk as it left the source, for `vmferry image verify`."""
+    client = connect()
+    if disk is None:
+        keys = [item["key"] for item in client.list(f"jobs/{job_id}/disks")]
+        if len(keys) != 1:
+            raise CliError(
+                Exit.USAGE, "disk", f"the job has {len(keys)} disks", f"Give --disk: {', '.join(map(str, keys))}"
+            )
+        disk = keys[0]
+    _write(client.get_bytes(f"jobs/{job_id}/disks/{disk}/manifest"), to)
+
+
+def _write(content: bytes, to: Path | None) -> None:
+    if to is None:
+        print(content.decode(), end="")
         return
     try:
-        to.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        to.write_bytes(content)
     except OSError as error:
         raise CliError(Exit.FAILED, "unwritable_file", f"{to} could not be written: {error}") from error
 

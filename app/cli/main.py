@@ -1,7 +1,7 @@
 """The command `vmferry`: every group of commands, and where errors become exit codes.
 
-Commands talk to the service's API. Those that are a composition root themselves (up, serve, worker, doctor, db) load
-what they need only when they are called.
+Commands talk to the service's API. Those that are a composition root themselves (up, serve, worker, doctor, db, image)
+load what they need only when they are called.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from app.cli import db, doctor, inventory, jobs, migrate, output, service, sources, targets, tokens
+from app.cli import db, doctor, image, inventory, jobs, limits, migrate, output, service, sources, targets, tokens
 from app.cli.exits import CliError, from_error
 from app.domain.errors import VmferryError
 
@@ -30,6 +30,8 @@ app.add_typer(targets.app, name="target")
 app.command()(inventory.inventory)
 app.command()(migrate.migrate)
 app.add_typer(jobs.app, name="job")
+app.add_typer(limits.app, name="limit")
+app.add_typer(image.app, name="image")
 app.add_typer(tokens.app, name="token")
 app.add_typer(db.app, name="db")
 

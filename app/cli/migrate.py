@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -11,9 +12,16 @@ from app.cli.client import connect
 from app.cli.exits import CliError, Exit
 from app.cli.inventory import read_once
 from app.cli.output import Output, OutputOption
+from app.cli.rates import RATE_HELP, parse_limit
 from app.cli.targets import NETWORK_HELP, pairs
 from app.cli.watch import watch
-from app.domain.models import OnFailure, Strategy
+from app.domain.models import OnFailure, Strategy, Transport
+
+
+class SecondRead(StrEnum):
+    NONE = "none"
+    SAMPLE = "sample"
+    ALL = "all"
 
 
 def migrate(
@@ -32,6 +40,13 @@ def migrate(
     force_power_off: Annotated[
         bool, typer.Option("--force-power-off", help="Pull the plug where Tools cannot shut the guest down.")
     ] = False,
+    transport: Annotated[
+        Transport | None, typer.Option(help="The way the bytes come; unless given, the best that works.")
+    ] = None,
+    second_read: Annotated[
+        SecondRead, typer.Option(help="Read the source again over another connection, and compare.")
+    ] = SecondRead.NONE,
+    limit: Annotated[str, typer.Option(help=f"Its own limit. {RATE_HELP}")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and do nothing.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end.")] = False,
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most; the job goes on.")] = None,
@@ -51,7 +66,10 @@ def migrate(
             "networks": pairs(network or []),
             "power_on": power_on,
             "force_power_off": force_power_off,
+            "transport": transport and transport.value,
+            "second_read": second_read.value,
         },
+        "limit": parse_limit(limit) if limit else None,
     }
     if dry_run:
         _show_dry_run(client.post("jobs", body, dry_run=True), form)

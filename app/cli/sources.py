@@ -1,4 +1,4 @@
-"""vmferry source: the platforms that VMs leave."""
+"""vmferry source: the platforms and files that VMs leave."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from app.cli.client import Client, connect
 from app.cli.exits import CliError, Exit
 from app.cli.output import Output, OutputOption
 from app.cli.passwords import PASSWORD_VARIABLE, read_password
+from app.domain.models import FILE_KINDS
 
 CHECK_TIMEOUT_S = 120.0
 TRUST_HINT = (
@@ -21,7 +22,7 @@ TRUST_HINT = (
     "compared what was seen with what the server itself shows."
 )
 
-app = typer.Typer(help="The platforms that VMs leave.", no_args_is_help=True)
+app = typer.Typer(help="The platforms and files that VMs leave.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="The source's name or id.")]
 
@@ -29,14 +30,23 @@ Name = Annotated[str, typer.Argument(help="The source's name or id.")]
 class Kind(StrEnum):
     VCENTER = "vcenter"
     ESXI = "esxi"
+    OVA = "ova"
+    VMX = "vmx"
 
 
 @app.command()
 def add(
     name: Annotated[str, typer.Argument(help="What you want to call it.")],
-    host: Annotated[str, typer.Argument(help="Name or address, with :PORT unless it is 443.")],
-    username: Annotated[str, typer.Option("--username", "-u", help="For example vmferry@vsphere.local.")],
-    kind: Annotated[Kind, typer.Option(help="What answers there.")] = Kind.VCENTER,
+    host: Annotated[
+        str,
+        typer.Argument(
+            help="Name or address, with :PORT unless it is 443. Of ova, vmx: a path on the worker's machine, or a URL."
+        ),
+    ],
+    username: Annotated[
+        str, typer.Option("--username", "-u", help="For example vmferry@vsphere.local; local files need none.")
+    ] = "",
+    kind: Annotated[Kind, typer.Option(help="What is there.")] = Kind.VCENTER,
     password_file: Annotated[
         Path | None,
         typer.Option(help=f"Its first line is the password; - is standard input. Or set {PASSWORD_VARIABLE}."),
@@ -47,16 +57,22 @@ def add(
     check: Annotated[bool, typer.Option(help="Check it at once, and wait for the result.")] = True,
     form: OutputOption = Output.TABLE,
 ) -> None:
-    """Register a vCenter or an ESXi host, and check that a move can work from there."""
+    """Register a vCenter, an ESXi host or VMs in files (ova, vmx), and check that a move can work from there."""
     if sum((ca_file is not None, bool(thumbprint), insecure)) > 1:
         raise CliError(Exit.USAGE, "tls_options", "--ca-file, --thumbprint and --insecure exclude each other")
+    if kind not in FILE_KINDS and not username:
+        raise CliError(Exit.USAGE, "no_username", f"a {kind.value} needs a login", "Give --username.")
+    if not username and password_file is not None:
+        raise CliError(Exit.USAGE, "no_username", "a password needs a username", "Give --username, too.")
+    if username and host.startswith("/"):
+        raise CliError(Exit.USAGE, "local_login", "files on the worker's machine need no login")
     body = {
         "name": name,
         "kind": kind.value,
         "host": host,
         "username": username,
         "tls": {"ca_pem": _read_pem(ca_file), "thumbprint": thumbprint, "insecure": insecure},
-        "password": read_password(password_file, f"Password of {username} on {host}"),
+        "password": read_password(password_file, f"Password of {username} on {host}") if username else "",
     }
     client = connect()
     source = client.post("sources", body)
@@ -76,7 +92,7 @@ def list_sources(form: OutputOption = Output.TABLE) -> None:
         form,
         sources,
         ("ID", "NAME", "KIND", "HOST", "USERNAME", "TLS"),
-        ((s["id"], s["name"], s["kind"], s["host"], s["username"], _trust(s["tls"])) for s in sources),
+        ((s["id"], s["name"], s["kind"], s["host"], s["username"], _trust(s)) for s in sources),
     )
 
 
@@ -124,7 +140,10 @@ def _read_pem(file: Path | None) -> str:
         raise CliError(Exit.USAGE, "unreadable_file", f"{file} could not be read: {error}") from error
 
 
-def _trust(tls: dict[str, Any]) -> str:
+def _trust(source: dict[str, Any]) -> str:
+    tls = source["tls"]
+    if source["kind"] in FILE_KINDS and not source["host"].startswith("https:"):
+        return ""
     if tls.get("insecure"):
         return "insecure"
     if tls.get("thumbprint"):

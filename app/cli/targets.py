@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, Any
 
 import typer
 
@@ -19,20 +20,47 @@ Name = Annotated[str, typer.Argument(help="The target's name or id.")]
 NETWORK_HELP = "VMware network = libvirt network, repeatable; * stands for any VMware network."
 
 
+class Format(StrEnum):
+    QCOW2 = "qcow2"
+    RAW = "raw"
+
+
+class Preallocation(StrEnum):
+    OFF = "off"
+    METADATA = "metadata"
+    FALLOC = "falloc"
+    FULL = "full"
+
+
 @app.command()
 def add(
     name: Annotated[str, typer.Argument(help="What you want to call it.")],
     uri: Annotated[str, typer.Option(help="A libvirt that is local to the worker.")] = "qemu:///system",
     pool: Annotated[str, typer.Option(help="The storage pool for the disks.")] = "default",
+    format: Annotated[Format, typer.Option(help="Of the disk images.")] = Format.QCOW2,
+    cluster_kib: Annotated[
+        int | None, typer.Option(help="qcow2's unit of allocation in KiB, 4 to 2048.", show_default="64")
+    ] = None,
+    preallocation: Annotated[
+        Preallocation, typer.Option(help="What is taken from the pool at once; falloc and full: all of it.")
+    ] = Preallocation.OFF,
+    compressed: Annotated[bool, typer.Option("--compressed", help="Smaller and slower to read; qcow2 only.")] = False,
+    discard: Annotated[bool, typer.Option(help="What a guest frees is given back to the storage.")] = True,
     network: Annotated[list[str] | None, typer.Option(help=NETWORK_HELP, metavar="A=B")] = None,
     check: Annotated[bool, typer.Option(help="Check it at once, and wait for the result.")] = True,
     form: OutputOption = Output.TABLE,
 ) -> None:
     """Register a libvirt host, and check that a move can arrive there."""
+    image = {
+        "format": format.value,
+        "preallocation": preallocation.value,
+        "compressed": compressed,
+        "discard": discard,
+        **({} if cluster_kib is None else {"cluster_kib": cluster_kib}),
+    }
+    body = {"name": name, "kind": "libvirt", "uri": uri, "pool": pool, "image": image, "networks": pairs(network or [])}
     client = connect()
-    target = client.post(
-        "targets", {"name": name, "kind": "libvirt", "uri": uri, "pool": pool, "networks": pairs(network or [])}
-    )
+    target = client.post("targets", body)
     if check:
         _check(client, target, form)
     elif form is Output.JSON:
@@ -48,7 +76,7 @@ def list_targets(form: OutputOption = Output.TABLE) -> None:
     output.show(
         form,
         targets,
-        ("ID", "NAME", "KIND", "URI", "POOL", "NETWORKS"),
+        ("ID", "NAME", "KIND", "URI", "POOL", "IMAGES", "NETWORKS"),
         (
             (
                 t["id"],
@@ -56,6 +84,7 @@ def list_targets(form: OutputOption = Output.TABLE) -> None:
                 t["kind"],
                 t["uri"],
                 t["pool"],
+                _image(t["image"]),
                 ", ".join(f"{a}={b}" for a, b in t["networks"].items()),
             )
             for t in targets
@@ -93,5 +122,13 @@ def pairs(given: list[str]) -> dict[str, str]:
     return table
 
 
-def _map(networks: Mapping[str, str]) -> str:
-    return ", ".join(f"{theirs}={ours}" for theirs, ours in networks.items())
+def _image(image: Mapping[str, Any]) -> str:
+    """ "qcow2", "raw, falloc, no discard"."""
+    words = [image["format"]]
+    if image["format"] == "qcow2" and image["cluster_kib"] != 64:
+        words.append(f"{image['cluster_kib']} KiB clusters")
+    if image["preallocation"] != "off":
+        words.append(image["preallocation"])
+    if image["compressed"]:
+        words.append("compressed")
+    return ", ".join(words if image["discard"] else [*words, "no discard"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.cli import output
-from app.cli.client import Client
+from app.cli.client import LONG_POLL_S, Client
 from app.cli.exits import CliError, Exit, from_ended_job
 from app.cli.output import Output, clean, duration, size
 from app.domain.states import TERMINAL
@@ -24,7 +25,7 @@ REFRESH_S = 0.5
 PLAIN_PROGRESS_S = 10.0
 MESSAGES = 6
 
-_MARKS = {"pending": "·", "running": "▸", "succeeded": "✓", "skipped": "-", "failed": "✗", "undone": "↶"}
+_MARKS = {"pending": "·", "running": "▸", "paused": "‖", "succeeded": "✓", "skipped": "-", "failed": "✗", "undone": "↶"}
 
 
 class View(Protocol):
@@ -62,6 +63,20 @@ def follow(client: Client, job_id: str, timeout_s: float | None, view: View) -> 
     raise CliError(
         Exit.TIMED_OUT, "wait_timed_out", f"job {job_id} has not ended within {timeout_s:g} s", "The job goes on."
     )
+
+
+def until_paused(client: Client, job: dict[str, Any], timeout_s: float | None) -> dict[str, Any]:
+    """The job as it rests. Raises CliError when the time is over first, or when it has ended instead."""
+    deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+    while job["state"] != "paused":
+        if job["state"] in TERMINAL:
+            raise CliError(Exit.CONFLICT, "not_paused", f"job {job['id']} has ended: it is {job['state']}")
+        if (left := deadline - time.monotonic()) <= 0:
+            raise CliError(
+                Exit.TIMED_OUT, "wait_timed_out", f"job {job['id']} is not paused after {timeout_s:g} s", "It will be."
+            )
+        job = client.get(f"jobs/{job['id']}", wait=min(left, LONG_POLL_S))
+    return job
 
 
 @contextmanager
@@ -116,7 +131,8 @@ class Bars:
     def _draw(self) -> None:
         if self._job:
             said = (Text(message, style="dim", overflow="ellipsis", no_wrap=True) for message in self._messages)
-            self._live.update(Group(_heading(self._job), _trail(self._job), _disk_bars(self._job), *said))
+            why = [Text(clean(self._job["next_action"]), style="yellow")] if self._job["state"] == "paused" else []
+            self._live.update(Group(_heading(self._job), *why, _trail(self._job), _disk_bars(self._job), *said))
 
 
 def summary(job: Mapping[str, Any]) -> RenderableType:
@@ -169,7 +185,7 @@ def _heading(job: Mapping[str, Any]) -> Text:
 
 
 def _trail(job: Mapping[str, Any]) -> Text:
-    styles = {"running": "bold cyan", "failed": "red", "pending": "dim"}
+    styles = {"running": "bold cyan", "paused": "yellow", "failed": "red", "pending": "dim"}
     return Text("  ").join(Text(f"{_MARKS[s['state']]} {s['name']}", styles.get(s["state"], "")) for s in job["steps"])
 
 

@@ -30,7 +30,8 @@ VmferryError
 ├── Cancelled               the user asked to stop
 └── CompensationFailed      an undo left something behind (carries the leftovers)
 
-Parked is a BaseException: a worker's shutdown passes through the saga without compensation, and the job goes on later.
+Parked and Paused are BaseExceptions: no handler of errors takes them for one. Parked, a worker's shutdown, passes
+through the saga without compensation, and the job goes on later. Paused ends in the runner, which waits.
 
 The class decides whether a step is retried (TransientError) and which HTTP status a caller sees (app/api/problems.py).
 """
@@ -212,6 +213,10 @@ class CompensationFailed(VmferryError):
 
 class Parked(BaseException):
     """The worker is stopping: nothing is undone, another worker goes on from the last finished step."""
+
+
+class Paused(BaseException):
+    """The user wants the job to rest: the step is left as it is, and done again when the job is resumed."""
 
 
 def describe(error: BaseException) -> Mapping[str, Any]:

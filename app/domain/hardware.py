@@ -38,8 +38,8 @@ def hardware_for(
 ) -> Hardware:
     """The domain for a move.
 
-    `disk_paths`: one qcow2 file for each of the VM's disks, in their order. `domain_uuid` is also what the guest reads
-    as its SMBIOS UUID. `serial_log`: where its serial port is written, empty for nowhere.
+    `disk_paths`: one file of the target's format for each of the VM's disks, in their order. `domain_uuid` is also what
+    the guest reads as its SMBIOS UUID. `serial_log`: where its serial port is written, empty for nowhere.
     Raises InvalidRequest when a card's network is not mapped, or the paths do not match the disks.
     """
     vm = move.vm
@@ -60,7 +60,7 @@ def hardware_for(
         sockets=sockets,
         cores=cores,
         memory_bytes=vm.memory_bytes,
-        disks=tuple(_disk(index, path, buses, domain_uuid) for index, path in enumerate(disk_paths)),
+        disks=tuple(_disk(move, index, path, buses, domain_uuid) for index, path in enumerate(disk_paths)),
         nics=tuple(_nic(move, nic, buses) for nic in vm.nics),
         serial_log=serial_log,
     )
@@ -83,9 +83,16 @@ def device_name(prefix: str, index: int) -> str:
     return prefix + letters
 
 
-def _disk(index: int, path: str, buses: Buses, domain_uuid: str) -> TargetDisk:
-    serial = f"{domain_uuid.replace('-', '')[:16]}-{index}"  # the VM's, not the job's: the same after a retry
-    return TargetDisk(path=path, bus=buses.disk, device=device_name(buses.letters, index), serial=serial)
+def _disk(move: Move, index: int, path: str, buses: Buses, domain_uuid: str) -> TargetDisk:
+    image = move.target.image
+    return TargetDisk(
+        path=path,
+        format=image.format,
+        discard=image.discard,
+        bus=buses.disk,
+        device=device_name(buses.letters, index),
+        serial=f"{domain_uuid.replace('-', '')[:16]}-{index}",  # the VM's, not the job's: the same after a retry
+    )
 
 
 def _nic(move: Move, nic: Nic, buses: Buses) -> TargetNic:

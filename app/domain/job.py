@@ -33,6 +33,19 @@ class SourceBefore(Value):
     seen_at: datetime  # the source's own clock
 
 
+class Pause(Value):
+    """Why a job rests: the user asked for it, or a file system is full.
+
+    With `resume_at_bytes` it goes on by itself, once so much is free where `path` is.
+    """
+
+    by: Literal["user", "space"]
+    since: datetime
+    detail: str = ""  # what is waited for, in a few words
+    path: str = ""
+    resume_at_bytes: int | None = None
+
+
 class Job(Value):
     id: str
     run: int = 1  # counts submissions to the engine: a retry and a rollback are new runs of the same job
@@ -47,6 +60,7 @@ class Job(Value):
     state: JobState = JobState.QUEUED
     phase: str = ""
     stop_requested: bool = False
+    pause: Pause | None = None  # asked for while it runs, in force while it is paused
     vm: VM | None = None  # as preflight saw it; before that, as the inventory had it
     before: SourceBefore | None = None
     off_since: datetime | None = None  # the source's clock when it was seen off; a start after that is noticed

@@ -79,7 +79,9 @@ def _disk(spec: TargetDisk, *, first: bool) -> Element:
     disk = Element("disk", type="file", device="disk")
     # No cache mode is named: QEMU's default honours every flush of the guest and, unlike "none", needs no O_DIRECT,
     # which not every file system of a pool has.
-    SubElement(disk, "driver", name="qemu", type=spec.format, discard="unmap")
+    driver = SubElement(disk, "driver", name="qemu", type=spec.format)
+    if spec.discard:
+        driver.set("discard", "unmap")
     SubElement(disk, "source", file=spec.path)
     SubElement(disk, "target", dev=spec.device, bus=spec.bus)
     _text(disk, "serial", spec.serial)

@@ -7,17 +7,22 @@ from datetime import datetime
 from typing import Any
 
 from app.domain.errors import Conflict, NotFound
-from app.domain.job import Job
+from app.domain.job import Job, Pause
 from app.domain.models import Artefact, DiskProgress, Leftover, OnFailure, Progress, StepRecord
 from app.domain.states import STEPS, TERMINAL, JobState, check_transition
 
-WAITS_OR_WORKS = frozenset({JobState.QUEUED, JobState.RUNNING, JobState.ROLLING_BACK})
+WAITS_OR_WORKS = frozenset({JobState.QUEUED, JobState.RUNNING, JobState.PAUSED, JobState.ROLLING_BACK})
 
 
 def holds_vm(job: Job) -> bool:
     """Whether no other job may take its VM: it is under way, or something of it is kept or left over."""
     kept = job.state is JobState.FAILED and job.options.on_failure is OnFailure.HOLD
     return job.state in WAITS_OR_WORKS or job.state is JobState.ROLLBACK_FAILED or kept
+
+
+def begun(job: Job) -> bool:
+    """Whether a worker has this run in hand: it then acts on what the user asks for, also while the job waits."""
+    return job.started_at is not None
 
 
 def pending_steps(job: Job) -> tuple[StepRecord, ...]:
@@ -43,6 +48,7 @@ def move(
         error=error or job.error,
         leftovers=tuple(leftovers) if ended else job.leftovers,
         phase="" if ended else job.phase,
+        pause=job.pause if to is JobState.PAUSED else None,
         started_at=job.started_at or (now if to is JobState.RUNNING else None),
         ended_at=now if ended else None,
     )
@@ -108,21 +114,69 @@ def drop(job: Job, kind: str, name: str) -> Job:
 
 
 def cancel(job: Job, now: datetime) -> Job:
-    """A waiting job ends at once, or is rolled back when an earlier run left something; a running one is told to stop.
+    """A waiting job ends at once, or is rolled back when an earlier run left something; a begun one is told to stop.
 
     Cancelling twice is once. Raises Conflict for a job that has ended or is being rolled back.
     """
     if job.state is JobState.CANCELLED:
         return job
-    if job.state is JobState.RUNNING:
-        return _with(job, stop_requested=True)
-    if job.state is JobState.QUEUED:
+    if job.state in (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED):
+        if begun(job):
+            return _with(job, stop_requested=True)
         if job.artefacts or job.off_since:
             return _undo(job, now)
         return move(job, JobState.CANCELLED, now)
     if job.state is JobState.ROLLING_BACK:
         raise Conflict(f"job {job.id} is being rolled back", "A rollback cannot be cancelled: wait until it has ended.")
     raise Conflict(f"job {job.id} has ended: it is {job.state}", "Use rollback to undo what it did.")
+
+
+def pause(job: Job, now: datetime) -> Job:
+    """A waiting job rests at once, a running one is told to; one that waits for room now waits for the user.
+
+    Pausing twice is once. Raises Conflict for a job that is stopping, being rolled back or has ended.
+    """
+    if job.state not in (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED):
+        raise Conflict(f"job {job.id} is {job.state}", "Only a job that waits or runs can be paused.")
+    if job.stop_requested:
+        raise Conflict(f"job {job.id} is being cancelled", "Wait until it has ended.")
+    if job.pause is not None and job.pause.by == "user":
+        return job
+    asked = _with(job, pause=Pause(by="user", since=now))
+    return move(asked, JobState.PAUSED, now) if job.state is JobState.QUEUED else asked
+
+
+def rest(job: Job, step: str, now: datetime, *, room: Pause | None = None, error: dict[str, Any] | None = None) -> Job:
+    """A running job whose `step` was left comes to rest: as the user asked, or until there is `room`.
+
+    A job whose pause was taken back meanwhile runs on.
+    """
+    why = job.pause or room
+    if job.state is not JobState.RUNNING or why is None:
+        return job
+    if any(item.name == step and item.state == "running" for item in job.steps):
+        job = end_step(job, step, "paused", now, error=error)
+    return move(_with(job, pause=why.model_copy(update={"since": now})), JobState.PAUSED, now)
+
+
+def resume(job: Job, now: datetime) -> Job:
+    """A paused job waits for a slot, and goes on where it was; one that was only asked to pause runs on.
+
+    What waits or runs is left as it is. Raises Conflict for a job that is stopping, being rolled back or has ended.
+    """
+    if job.stop_requested:
+        raise Conflict(f"job {job.id} is being cancelled", "Wait until it has ended.")
+    if job.state is JobState.PAUSED:
+        return move(job, JobState.QUEUED, now)
+    if job.state not in (JobState.QUEUED, JobState.RUNNING):
+        raise Conflict(f"job {job.id} is {job.state}", "Only a paused job can be resumed.")
+    return _with(job, pause=None)
+
+
+def wake(job: Job, now: datetime) -> Job:
+    """There is room again: a job that waits for it goes on, any other is left as it is."""
+    waits = job.state is JobState.PAUSED and job.pause is not None and job.pause.by == "space"
+    return resume(job, now) if waits and not job.stop_requested else job
 
 
 def retry(job: Job) -> Job:
@@ -145,6 +199,7 @@ def retry(job: Job) -> Job:
         state=JobState.QUEUED,
         phase="",
         stop_requested=False,
+        pause=None,
         error=None,
         started_at=None,
         ended_at=None,

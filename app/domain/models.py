@@ -132,6 +132,7 @@ class VM(Value):
     cluster: str = ""
     datacenter: str = ""
     folder: str = ""
+    concerns: tuple[Concern, ...] = ()  # what its source finds worth telling before a move
 
     @property
     def disk_bytes(self) -> int:
@@ -188,6 +189,7 @@ class Tls(Value):
 
 
 SourceKind = Literal["vcenter", "esxi", "ova", "vmx"]
+FILE_KINDS = ("ova", "vmx")  # files, on the worker's machine or on a web server: nothing runs there
 
 
 class SourceSpec(Value):
@@ -208,7 +210,7 @@ class ImageOptions(Value):
     format: Literal["qcow2", "raw"] = "qcow2"
     cluster_kib: Literal[4, 16, 32, 64, 128, 256, 512, 1024, 2048] = 64  # qcow2's unit of allocation
     preallocation: Literal["off", "metadata", "falloc", "full"] = "off"
-    compressed: bool = False  # qcow2 only: smaller, slower to read
+    compressed: bool = False  # qcow2 only, and disks of whole clusters: smaller, slower to read
     discard: bool = True  # what the guest frees is given back to the storage
 
 
@@ -241,6 +243,14 @@ class MoveOptions(Value):
     boot_timeout_s: int = Field(default=600, ge=10, le=86400)
 
 
+class Reservation(Value):
+    """What an unfinished job will still write to a pool, at most."""
+
+    job: str
+    vm: str
+    bytes: int
+
+
 class Move(Value):
     """One VM, one target, the options: what preflight judges and what the hardware table maps."""
 
@@ -248,6 +258,7 @@ class Move(Value):
     vm: VM
     target: TargetSpec
     options: MoveOptions = MoveOptions()
+    reserved: tuple[Reservation, ...] = ()  # what other jobs will still write to the target's pool
 
     @property
     def domain_name(self) -> str:
@@ -270,7 +281,7 @@ class Move(Value):
         return f"vmferry-{self.job_id}-"
 
     def volume_name(self, index: int) -> str:
-        return f"{self.volume_prefix()}{index}.qcow2"
+        return f"{self.volume_prefix()}{index}.{self.target.image.format}"
 
     def runs_after(self) -> bool:
         """Whether the target shall run when all is done: a source that was off stays off, unless asked."""
@@ -280,7 +291,8 @@ class Move(Value):
 
 class TargetDisk(Value):
     path: str
-    format: Literal["qcow2"] = "qcow2"
+    format: Literal["qcow2", "raw"] = "qcow2"
+    discard: bool = True  # what the guest frees is given back to the storage
     bus: Literal["virtio", "sata"]
     device: str  # vda, sda, …
     serial: str  # at most 20 characters, as virtio-blk takes
@@ -343,7 +355,7 @@ class Artefact(Value):
 
 class StepRecord(Value):
     name: str
-    state: Literal["pending", "running", "succeeded", "failed", "skipped", "undone"] = "pending"
+    state: Literal["pending", "running", "paused", "succeeded", "failed", "skipped", "undone"] = "pending"
     attempts: int = 0
     started_at: datetime | None = None
     ended_at: datetime | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from app.domain.models import VM, Check, SourceKind, TargetFacts, Tls, Value
+from app.domain.models import VM, Check, ImageOptions, SourceKind, TargetFacts, Tls, Value
 
 
 class Credential(Value):
@@ -19,8 +19,8 @@ class RegisteredSource(Value):
     id: str
     name: str
     kind: SourceKind
-    host: str
-    credential_id: str
+    host: str  # as SourceSpec.host
+    credential_id: str | None
     username: str
     tls: Tls
     identity: str  # the platform's own UUID; "" until it was seen
@@ -36,6 +36,7 @@ class RegisteredTarget(Value):
     kind: Literal["libvirt"]
     uri: str
     pool: str
+    image: ImageOptions
     networks: dict[str, str]
     credential_id: str | None
     facts: TargetFacts | None

@@ -11,7 +11,8 @@ from app.domain.models import Strategy
 class JobState(StrEnum):
     QUEUED = "queued"  # waits for a worker
     RUNNING = "running"  # a worker carries out its steps; `phase` names the one under way
-    SUCCEEDED = "succeeded"  # the VM is on the target, the source is off and annotated
+    PAUSED = "paused"  # by the user, or because a file system is full; nothing is undone, and it goes on where it was
+    SUCCEEDED = "succeeded"  # the VM is on the target, the source is off and, where it keeps notes, annotated
     FAILED = "failed"  # with on_failure=rollback all is undone; with hold the verified copy is kept
     CANCELLED = "cancelled"  # by the user, and undone
     ROLLING_BACK = "rolling_back"  # steps are being undone, newest first
@@ -20,8 +21,11 @@ class JobState(StrEnum):
 
 
 TRANSITIONS: dict[JobState, frozenset[JobState]] = {
-    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED, JobState.ROLLING_BACK}),
-    JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.ROLLING_BACK}),
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.PAUSED, JobState.CANCELLED, JobState.ROLLING_BACK}),
+    JobState.RUNNING: frozenset(
+        {JobState.PAUSED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.ROLLING_BACK}
+    ),
+    JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED, JobState.ROLLING_BACK}),
     JobState.SUCCEEDED: frozenset({JobState.ROLLING_BACK}),
     JobState.FAILED: frozenset({JobState.QUEUED, JobState.ROLLING_BACK}),
     JobState.CANCELLED: frozenset({JobState.ROLLING_BACK}),

@@ -10,7 +10,7 @@ from typing import Protocol
 from app.domain.models import VM, Check, PowerState, Way
 from app.ports.disks import DiskAccess
 
-CancelCheck = Callable[[], None]  # raises Cancelled or Parked when the work shall stop
+CancelCheck = Callable[[], None]  # raises Cancelled, Paused or Parked when the work shall stop
 
 
 class Source(Protocol):

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from app.domain.job import Beat, Job, Operation
+from app.domain.job import Beat, Job, Operation, Pause
+from app.domain.limits import ScopedLimit
 from app.domain.models import VM, Artefact, Check, DiskProgress, Leftover, SourceSpec, TargetFacts, TargetSpec
 from app.domain.states import JobState
+
+
+class Asked(NamedTuple):
+    """What the user wants of a job, and what it is now."""
+
+    state: JobState
+    stop: bool
+    pause: bool
 
 
 class JobStore(Protocol):
     def job(self, job_id: str) -> Job: ...
     def source(self, source_id: str) -> SourceSpec: ...
     def target(self, target_id: str) -> TargetSpec: ...
+    def sharing_pool(self, job_id: str) -> list[Job]:
+        """Jobs that wait, run or are paused and whose target has the same pool, itself among them, oldest first."""
+        ...
+
     def transition(
         self, job_id: str, to: JobState, *, error: dict[str, Any] | None = None, leftovers: Sequence[Leftover] = ()
     ) -> Job:
@@ -38,7 +51,18 @@ class JobStore(Protocol):
 
     def drop(self, job_id: str, kind: str, name: str) -> None: ...
     def event(self, job_id: str, kind: str, message: str, *, level: str = "info", **data: Any) -> None: ...
-    def stop_requested(self, job_id: str) -> bool: ...
+    def asked(self, job_id: str) -> Asked: ...
+    def limits(self, job_id: str) -> list[ScopedLimit]:
+        """Those that concern a job: the service's, its source's and its own, where they are set."""
+        ...
+
+    def rest(self, job_id: str, step: str, *, room: Pause | None = None, error: dict[str, Any] | None = None) -> Job:
+        """Pause a running job whose step was left: as the user asked, or until there is `room`; else let it run."""
+        ...
+
+    def wake(self, job_id: str) -> Job:
+        """There is room: a job that waits for it waits for a slot now."""
+        ...
 
 
 class WorkerStore(Protocol):
@@ -51,7 +75,10 @@ class WorkerStore(Protocol):
         ...
 
     def admit(self, limit: int, enqueue: Callable[[Any, Job], None]) -> list[str]:
-        """Take waiting jobs while fewer than `limit` are under way, oldest first; `enqueue` joins the transaction."""
+        """Take waiting jobs while fewer than `limit` are under way, oldest first; `enqueue` joins the transaction.
+
+        A paused job takes no place. One that was resumed is in the engine's hands already: it only runs again.
+        """
         ...
 
     def claim_operation(self, executor: str) -> Operation | None: ...

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from app.domain.models import Check, Domain, Hardware, TargetFacts
+from app.domain.models import Check, Domain, Hardware, ImageOptions, TargetFacts
+from app.ports.source import CancelCheck
+
+PLAIN = ImageOptions()
 
 
 class Target(Protocol):
@@ -16,8 +19,13 @@ class Target(Protocol):
 
     def check(self) -> list[Check]: ...
     def facts(self) -> TargetFacts: ...
-    def create_volume(self, name: str, capacity_bytes: int) -> Path:
-        """A new, empty qcow2 volume; one of that name is replaced. Raises NoSpace."""
+    def create_volume(
+        self, name: str, capacity_bytes: int, image: ImageOptions = PLAIN, *, cancel: CancelCheck | None = None
+    ) -> Path:
+        """A new, empty volume; one of that name is replaced. Raises NoSpace.
+
+        To preallocate in full takes as long as to write it all: `cancel` is asked meanwhile, and stops it by raising.
+        """
         ...
 
     def volume_path(self, name: str) -> Path | None: ...

@@ -19,6 +19,7 @@ from app.preflight import (
     power_state,
     shutdown,
     snapshots,
+    source,
     space,
     template,
 )
@@ -32,6 +33,7 @@ RULES = (
     fault_tolerance.check,
     passthrough.check,
     snapshots.check,
+    source.check,
     domain_name.check,
     domain_exists.check,
     pool.check,

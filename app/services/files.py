@@ -25,14 +25,17 @@ class JobFiles:
         return self._matching(job_id, _PICTURE)
 
     def manifests(self, job_id: str) -> dict[str, Path]:
-        """The disk's place, from 0 → its manifest. Raises NotFound for an unknown job."""
-        return self._matching(job_id, _MANIFEST)
+        """The disk's key → its manifest, once it was copied. Raises NotFound for an unknown job."""
+        vm = self._store.jobs.job(job_id).vm
+        found = self._matching(job_id, _MANIFEST)
+        keys = {str(place): str(disk.key) for place, disk in enumerate(vm.disks)} if vm else {}
+        return {keys[place]: path for place, path in found.items() if place in keys}
 
     def console(self, job_id: str, name: str) -> Path:
         return _one(self.consoles(job_id), name, "console picture")
 
-    def manifest(self, job_id: str, disk: str) -> Path:
-        return _one(self.manifests(job_id), disk, "manifest of disk")
+    def manifest(self, job_id: str, key: str) -> Path:
+        return _one(self.manifests(job_id), key, "manifest of disk")
 
     def _matching(self, job_id: str, pattern: re.Pattern[str]) -> dict[str, Path]:
         folder = self._settings.job_folder(self._store.jobs.job(job_id).id)

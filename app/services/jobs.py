@@ -8,11 +8,13 @@ from datetime import datetime, timedelta
 from app import preflight
 from app.domain.errors import Conflict, InvalidRequest, PreflightFailed
 from app.domain.hardware import hardware_for
-from app.domain.job import Job
+from app.domain.job import Job, Pause
 from app.domain.libvirt_xml import domain_xml
-from app.domain.lifecycle import pending_steps
+from app.domain.lifecycle import begun, pending_steps
+from app.domain.limits import Limit, ScopedLimit
 from app.domain.models import Concern, Disk, Move, MoveOptions, TargetSpec
 from app.domain.registered import ListedVM, RegisteredSource, RegisteredTarget
+from app.domain.space import reservations
 from app.domain.states import STEPS, JobState
 from app.store.rows import new_id, now
 from app.store.store import Store
@@ -36,7 +38,7 @@ class Jobs:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def submit(self, source: str, vm: str, target: str, options: MoveOptions) -> Job:
+    def submit(self, source: str, vm: str, target: str, options: MoveOptions, *, limit: Limit | None = None) -> Job:
         """A queued job. `source`, `vm` and `target` are ids or names; no target means the only one.
 
         Raises PreflightFailed for blockers that are known already, NotFound, Conflict, InvalidRequest.
@@ -55,8 +57,10 @@ class Jobs:
             created_at=now(),
         )
         job = job.model_copy(update={"steps": pending_steps(job)})
-        self._refuse_early(_move(job.id, listed, to, options), listed, to)
-        return self._store.requests.submit(job)
+        self._refuse_early(self._move(job.id, listed, to, options), listed, to)
+        return self._store.requests.submit(
+            job, ScopedLimit(scope="job", subject=job.id, **dict(limit)) if limit else None
+        )
 
     def dry_run(self, source: str, vm: str, target: str, options: MoveOptions) -> DryRun:
         """Judged by the stored inventory and the target's last check; nothing is touched. Raises as submit does."""
@@ -65,7 +69,7 @@ class Jobs:
             raise Conflict(
                 f"target {to.name} has not been looked at yet", f"Check it first: POST /v1/targets/{to.id}/check."
             )
-        move = _move("dry-run", listed, to, options)
+        move = self._move("dry-run", listed, to, options)
         return DryRun(
             concerns=preflight.run(move, to.facts),
             disks=listed.vm.disks,
@@ -73,6 +77,12 @@ class Jobs:
             domain_xml=_planned_xml(move, to),
             steps=STEPS[options.strategy],
         )
+
+    def pause(self, job_id: str) -> Job:
+        return self._store.requests.pause(job_id)
+
+    def resume(self, job_id: str) -> Job:
+        return self._store.requests.resume(job_id)
 
     def cancel(self, job_id: str) -> Job:
         return self._store.requests.cancel(job_id)
@@ -105,15 +115,17 @@ class Jobs:
         if any(c.severity == "blocker" and (fresh or c.code in OF_THE_REQUEST) for c in concerns):
             raise PreflightFailed(concerns)
 
+    def _move(self, job_id: str, listed: ListedVM, to: RegisteredTarget, options: MoveOptions) -> Move:
+        target = TargetSpec(
+            id=to.id, name=to.name, kind=to.kind, uri=to.uri, pool=to.pool, image=to.image, networks=to.networks
+        )
+        reserved = reservations(self._store.requests.sharing_pool(to.id))
+        return Move(job_id=job_id, vm=listed.vm, target=target, options=options, reserved=reserved)
+
     def _resolve(self, source: str, vm: str, target: str) -> tuple[RegisteredSource, ListedVM, RegisteredTarget]:
         from_ = self._store.sources.get(source)
         to = self._store.targets.get(target) if target else self._store.targets.only()
         return from_, self._store.inventory.find(from_.id, vm), to
-
-
-def _move(job_id: str, listed: ListedVM, to: RegisteredTarget, options: MoveOptions) -> Move:
-    target = TargetSpec(id=to.id, name=to.name, kind=to.kind, uri=to.uri, pool=to.pool, networks=to.networks)
-    return Move(job_id=job_id, vm=listed.vm, target=target, options=options)
 
 
 def _planned_xml(move: Move, to: RegisteredTarget) -> str:
@@ -133,12 +145,16 @@ def _planned_xml(move: Move, to: RegisteredTarget) -> str:
 def next_action(job: Job) -> str:
     """One sentence for whoever looks at the job: what will happen, or what to do."""
     match job.state:
-        case JobState.QUEUED:
-            return "Waits for a worker with a free slot."
-        case JobState.RUNNING if job.stop_requested:
+        case JobState.QUEUED | JobState.RUNNING | JobState.PAUSED if job.stop_requested:
             return "Stopping; then what was done is undone."
+        case JobState.QUEUED:
+            return "Waits for a worker with a free slot" + (", and goes on where it was." if begun(job) else ".")
+        case JobState.RUNNING if job.pause:
+            return "Pausing: the step under way stops at its next safe point."
         case JobState.RUNNING:
             return "Nothing to do: a worker is on it."
+        case JobState.PAUSED:
+            return _waits_for(job.pause)
         case JobState.SUCCEEDED:
             running = "runs" if job.boot else "is there"
             return f"{job.vm_name} {running} on {job.target_name}; delete the source when you no longer need it."
@@ -156,13 +172,25 @@ def next_action(job: Job) -> str:
             return "Run the command of each leftover, then roll back again."
 
 
+def _waits_for(pause: Pause | None) -> str:
+    if pause is None or pause.by == "user":
+        return "Paused: resume it to go on where it was, or cancel it."
+    if pause.resume_at_bytes is None:
+        return f"Waits for room: {pause.detail}. Make room and resume it, or cancel it."
+    return f"Waits for room: {pause.detail}. It goes on by itself when there is more; resume lets it try at once."
+
+
 def actions(job: Job) -> tuple[str, ...]:
     """The verbs that this job takes now."""
     match job.state:
-        case JobState.QUEUED:
-            return ("cancel",)
-        case JobState.RUNNING:
-            return () if job.stop_requested else ("cancel",)
+        case JobState.QUEUED | JobState.RUNNING | JobState.PAUSED if job.stop_requested:
+            return ()
+        case JobState.QUEUED | JobState.RUNNING:
+            return ("cancel", "resume" if job.pause else "pause")
+        case JobState.PAUSED if job.pause and job.pause.by == "space":
+            return ("cancel", "pause", "resume")
+        case JobState.PAUSED:
+            return ("cancel", "resume")
         case JobState.FAILED:
             return ("retry", "rollback")
         case JobState.SUCCEEDED | JobState.CANCELLED | JobState.ROLLBACK_FAILED:

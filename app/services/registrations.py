@@ -6,7 +6,8 @@ import re
 from urllib.parse import urlsplit
 
 from app.domain.errors import InvalidRequest
-from app.domain.models import Tls
+from app.domain.models import FILE_KINDS, ImageOptions, Tls
+from app.domain.places import WebPlace, parse_place
 from app.domain.registered import RegisteredSource, RegisteredTarget
 from app.store.store import Store
 
@@ -23,9 +24,12 @@ class Registrations:
         self, *, name: str, kind: str, host: str, tls: Tls, credential: str, username: str, password: str
     ) -> RegisteredSource:
         """Raises InvalidRequest, NotFound for an unknown credential, Conflict for a name that is taken."""
-        if not _HOST.fullmatch(host) or host.startswith("-"):
+        login = bool(credential or username or password)
+        if kind in FILE_KINDS:
+            _check_place(kind, host, login=login, tls=tls)
+        elif not _HOST.fullmatch(host) or host.startswith("-"):
             raise InvalidRequest("this is no host name or address", "Write host or host:port.", pointer="/host")
-        if bool(credential) == bool(username and password):
+        if (login or kind not in FILE_KINDS) and bool(credential) == bool(username and password):
             raise InvalidRequest(
                 "give either a credential, or a username and a password",
                 "A credential is registered by POST /v1/credentials.",
@@ -37,12 +41,42 @@ class Registrations:
         )
 
     def add_target(
-        self, *, name: str, kind: str, uri: str, pool: str, networks: dict[str, str], credential: str
+        self,
+        *,
+        name: str,
+        kind: str,
+        uri: str,
+        pool: str,
+        image: ImageOptions,
+        networks: dict[str, str],
+        credential: str,
     ) -> RegisteredTarget:
         """Raises InvalidRequest for a URI that is remote, NotFound for a credential, Conflict for a name."""
         _check_uri(uri)
+        _check_image(image)
         return self._store.targets.add(
-            name=name, kind=kind, uri=uri, pool=pool, networks=networks, credential=credential
+            name=name, kind=kind, uri=uri, pool=pool, image=image, networks=networks, credential=credential
+        )
+
+
+def _check_place(kind: str, host: str, *, login: bool, tls: Tls) -> None:
+    """What a source of files can never read, told at once; whether it is there only a worker can see."""
+    place = parse_place(host)
+    if not isinstance(place, WebPlace):
+        if login:
+            raise InvalidRequest("files on the worker's machine need no login", "Leave it out.", pointer="/credential")
+        if tls != Tls():
+            raise InvalidRequest("files on the worker's machine need no certificate", "Leave it out.", pointer="/tls")
+        return
+    if kind == "ova" and not place.path.lower().endswith((".ova", ".ovf")):
+        raise InvalidRequest(
+            "this is neither the URL of an .ova nor of an .ovf", "Give the URL of the file itself.", pointer="/host"
+        )
+    if not place.secure and (login or tls != Tls()):
+        raise InvalidRequest(
+            "a login and a certificate need https: plain http shows a password to anyone",
+            "Use an https URL.",
+            pointer="/host",
         )
 
 
@@ -59,6 +93,25 @@ def _check_tls(tls: Tls) -> None:
         )
     if tls.ca_pem and not _PEM.search(tls.ca_pem):
         raise InvalidRequest("there is no certificate in this PEM", "Give the CA's file.", pointer="/tls/ca_pem")
+
+
+def _check_image(image: ImageOptions) -> None:
+    if image.format == "raw":
+        for name in ("compressed", "cluster_kib"):
+            if getattr(image, name) != ImageOptions.model_fields[name].default:
+                raise InvalidRequest(
+                    f"{name} is of qcow2 images only", "Leave it out, or use qcow2.", pointer=f"/image/{name}"
+                )
+        if image.preallocation == "metadata":
+            raise InvalidRequest(
+                "a raw image has no metadata to preallocate", "Use off, falloc or full.", pointer="/image/preallocation"
+            )
+    if image.compressed and image.preallocation != "off":
+        raise InvalidRequest(
+            "a compressed image cannot be preallocated: nobody knows what it will take",
+            "Leave one of them out.",
+            pointer="/image/preallocation",
+        )
 
 
 def _check_uri(uri: str) -> None:

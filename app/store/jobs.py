@@ -8,10 +8,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.domain import lifecycle
-from app.domain.job import Job
+from app.domain.job import Job, Pause
+from app.domain.limits import ScopedLimit
 from app.domain.models import Artefact, DiskProgress, Leftover, SourceSpec, TargetSpec
 from app.domain.states import JobState
-from app.store import rows
+from app.ports.store import Asked
+from app.store import limits, rows
 from app.store.engine import reading, writing
 from app.store.registrations import source_spec, target_spec
 from app.store.secretbox import SecretBox
@@ -37,13 +39,14 @@ class SqlJobStore:
         with reading(self._engine) as connection:
             return target_spec(connection, self._box, target_id)
 
+    def sharing_pool(self, job_id: str) -> list[Job]:
+        with reading(self._engine) as connection:
+            return rows.sharing_pool(connection, rows.load(connection, job_id).target_id)
+
     def transition(
         self, job_id: str, to: JobState, *, error: dict[str, Any] | None = None, leftovers: Sequence[Leftover] = ()
     ) -> Job:
-        with writing(self._engine) as connection:
-            before = rows.load(connection, job_id, lock=True)
-            after = lifecycle.move(before, to, rows.now(), error=error, leftovers=leftovers)
-            return rows.save_state(connection, before, after)
+        return self._move(job_id, lambda job: lifecycle.move(job, to, rows.now(), error=error, leftovers=leftovers))
 
     def step_started(self, job_id: str, step: str) -> int:
         with writing(self._engine) as connection:
@@ -91,10 +94,28 @@ class SqlJobStore:
         with writing(self._engine) as connection:
             rows.add_event(connection, job_id, kind, message, level=level, data=data)
 
-    def stop_requested(self, job_id: str) -> bool:
+    def asked(self, job_id: str) -> Asked:
+        query = sa.select(jobs.c.state, jobs.c.stop_requested, jobs.c.pause).where(jobs.c.id == job_id)
         with reading(self._engine) as connection:
-            query = sa.select(jobs.c.stop_requested).where(jobs.c.id == job_id)
-            return bool(connection.execute(query).scalar_one_or_none())
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise rows.no_job(job_id)
+        return Asked(JobState(row.state), row.stop_requested, row.pause is not None)
+
+    def limits(self, job_id: str) -> list[ScopedLimit]:
+        with reading(self._engine) as connection:
+            return limits.of_job(connection, job_id)
+
+    def rest(self, job_id: str, step: str, *, room: Pause | None = None, error: dict[str, Any] | None = None) -> Job:
+        return self._move(job_id, lambda job: lifecycle.rest(job, step, rows.now(), room=room, error=error))
+
+    def wake(self, job_id: str) -> Job:
+        return self._move(job_id, lambda job: lifecycle.wake(job, rows.now()))
+
+    def _move(self, job_id: str, change: Callable[[Job], Job]) -> Job:
+        with writing(self._engine) as connection:
+            before = rows.load(connection, job_id, lock=True)
+            return rows.save_state(connection, before, change(before))
 
     def _change(self, job_id: str, change: Callable[[Job], Job]) -> Job:
         with writing(self._engine) as connection:

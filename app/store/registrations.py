@@ -10,10 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from app.domain.errors import Conflict, InvalidRequest, NotFound
-from app.domain.models import SourceSpec, TargetSpec, Tls
+from app.domain.models import ImageOptions, SourceSpec, TargetSpec, Tls
 from app.domain.registered import Credential, RegisteredSource, RegisteredTarget
 from app.store import rows
 from app.store.engine import reading, writing
+from app.store.limits import forget_source
 from app.store.paging import Page, PageRequest, fetch
 from app.store.secretbox import SecretBox
 from app.store.tables import credentials, jobs, sources, targets
@@ -22,7 +23,7 @@ from app.store.tables import credentials, jobs, sources, targets
 def source_spec(connection: sa.Connection, box: SecretBox, source_id: str) -> SourceSpec:
     """Raises NotFound, SecretUnreadable."""
     row = _one(connection, sources, "source", source_id)
-    username, password = _login(connection, box, row.credential_id)
+    username, password = _login(connection, box, row.credential_id) if row.credential_id else ("", "")
     return SourceSpec(
         id=row.id,
         name=row.name,
@@ -44,6 +45,7 @@ def target_spec(connection: sa.Connection, box: SecretBox, target_id: str) -> Ta
         kind=row.kind,
         uri=row.uri,
         pool=row.pool,
+        image=ImageOptions.model_validate(row.image),
         networks=row.networks,
         username=username,
         password=password,
@@ -98,12 +100,13 @@ class Sources:
     def add(
         self, *, name: str, kind: str, host: str, tls: Tls, credential: str = "", username: str = "", password: str = ""
     ) -> RegisteredSource:
-        """With the id or name of a credential, or with a username and password that get one of their own."""
+        """With the id or name of a credential, a username and password that get one of their own, or no login."""
         source_id = rows.new_id()
         with writing(self._engine) as connection, _unique_name("source", name):
+            credential_id = None
             if credential:
                 credential_id = _one(connection, credentials, "credential", credential).id
-            else:
+            elif username:
                 of = f"source {name}"
                 credential_id = self._credentials.insert(connection, of, username, password, owner=source_id).id
             connection.execute(
@@ -135,6 +138,7 @@ class Sources:
         with writing(self._engine) as connection:
             row = _one(connection, sources, "source", ref)
             _unused(connection, jobs.c.source_id, "source", row)
+            forget_source(connection, row.id)
             connection.execute(sources.delete().where(sources.c.id == row.id))
             connection.execute(credentials.delete().where(credentials.c.owner == row.id))
 
@@ -144,7 +148,15 @@ class Targets:
         self._engine = engine
 
     def add(
-        self, *, name: str, kind: str, uri: str, pool: str, networks: dict[str, str], credential: str = ""
+        self,
+        *,
+        name: str,
+        kind: str,
+        uri: str,
+        pool: str,
+        image: ImageOptions,
+        networks: dict[str, str],
+        credential: str = "",
     ) -> RegisteredTarget:
         with writing(self._engine) as connection, _unique_name("target", name):
             credential_id = _one(connection, credentials, "credential", credential).id if credential else None
@@ -156,6 +168,7 @@ class Targets:
                     kind=kind,
                     uri=uri,
                     pool=pool,
+                    image=image.to_dict(),
                     networks=networks,
                     credential_id=credential_id,
                     checks=[],
@@ -190,7 +203,8 @@ class Targets:
             connection.execute(targets.delete().where(targets.c.id == row.id))
 
 
-_WITH_USERNAME = sa.select(sources, credentials.c.username).join(credentials)
+_USERNAME = sa.func.coalesce(credentials.c.username, "").label("username")
+_WITH_USERNAME = sa.select(sources, _USERNAME).outerjoin(credentials)
 
 
 def _one_source(connection: sa.Connection, ref: str) -> sa.Row[Any]:

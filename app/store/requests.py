@@ -1,4 +1,4 @@
-"""What users ask of jobs: submit, list, cancel, retry, roll back. What workers write is in jobs.py."""
+"""What users ask of jobs: submit, list, pause, cancel, retry, roll back. What workers write is in jobs.py."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from app.domain import lifecycle
 from app.domain.errors import NotFound
 from app.domain.job import Job
+from app.domain.limits import ScopedLimit
 from app.domain.states import JobState
-from app.store import rows
+from app.store import limits, rows
 from app.store.engine import reading, writing
 from app.store.paging import Page, PageRequest, fetch
 from app.store.tables import jobs, sources, targets
@@ -21,11 +22,18 @@ class JobRequests:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def submit(self, job: Job) -> Job:
+    def submit(self, job: Job, limit: ScopedLimit | None = None) -> Job:
         """Raises Conflict while another job holds the VM, on whichever registration of its platform."""
         with writing(self._engine) as connection:
             rows.insert(connection, job, f"{self._identity(connection, job)}:{job.vm_id}")
+            if limit is not None:
+                limits.put(connection, limit)
         return job
+
+    def sharing_pool(self, target_id: str) -> list[Job]:
+        """Jobs that may still write to the pool of a target, under whichever name it is registered."""
+        with reading(self._engine) as connection:
+            return rows.sharing_pool(connection, target_id)
 
     def list(
         self,
@@ -53,6 +61,12 @@ class JobRequests:
                 connection, query, request, sorts=sorts, default="-created_at", unique=[jobs.c.id], make=rows.to_job
             )
 
+    def pause(self, job_id: str) -> Job:
+        return self._ask(job_id, lambda job: lifecycle.pause(job, rows.now()))
+
+    def resume(self, job_id: str) -> Job:
+        return self._ask(job_id, lambda job: lifecycle.resume(job, rows.now()))
+
     def cancel(self, job_id: str) -> Job:
         return self._ask(job_id, lambda job: lifecycle.cancel(job, rows.now()))
 
@@ -72,6 +86,9 @@ class JobRequests:
                 ours = {"admitted": False, "waiting_since": rows.now()}
             if after.stop_requested and not before.stop_requested:
                 rows.add_event(connection, job_id, "job.stop", f"{after.vm_name}: asked to stop")
+            if after.state is before.state and after.pause != before.pause:
+                wish = "pause" if after.pause else "run on"
+                rows.add_event(connection, job_id, "job.pause", f"{after.vm_name}: asked to {wish}")
             return rows.save_state(connection, before, after, **ours)
 
     @staticmethod

@@ -14,10 +14,12 @@ from sqlalchemy.exc import IntegrityError
 from app.domain.errors import Conflict, NotFound
 from app.domain.job import Event, Job
 from app.domain.lifecycle import holds_vm
+from app.domain.space import WRITERS
 from app.domain.states import JobState
-from app.store.tables import Moment, events, jobs
+from app.store.tables import Moment, events, jobs, targets
 
 _OURS = {"vm_key", "active_key", "admitted", "waiting_since"}  # columns that a Job does not show
+_BAD = (JobState.FAILED, JobState.ROLLBACK_FAILED)
 _FIELDS = [column for column in jobs.columns if column.name not in _OURS]
 
 
@@ -44,8 +46,20 @@ def load(connection: sa.Connection, job_id: str, *, lock: bool = False) -> Job:
     query = sa.select(jobs).where(jobs.c.id == job_id)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
-        raise NotFound(f"no job {job_id}", "List them: GET /v1/jobs.")
+        raise no_job(job_id)
     return to_job(row)
+
+
+def sharing_pool(connection: sa.Connection, target_id: str) -> list[Job]:
+    """Jobs that may still write to the pool of a target, under whichever name it is registered, oldest first."""
+    mine = sa.select(targets.c.uri, targets.c.pool).where(targets.c.id == target_id).subquery()
+    same = sa.select(targets.c.id).join(mine, sa.and_(targets.c.uri == mine.c.uri, targets.c.pool == mine.c.pool))
+    query = sa.select(jobs).where(jobs.c.target_id.in_(same), jobs.c.state.in_(WRITERS))
+    return [to_job(row) for row in connection.execute(query.order_by(jobs.c.created_at, jobs.c.id))]
+
+
+def no_job(job_id: str) -> NotFound:
+    return NotFound(f"no job {job_id}", "List them: GET /v1/jobs.")
 
 
 def insert(connection: sa.Connection, job: Job, vm_key: str) -> None:
@@ -75,12 +89,13 @@ def save_state(connection: sa.Connection, before: Job, after: Job, **ours: Any) 
     """Write a job back and tell of a change of its state, in one transaction."""
     save(connection, after, **ours)
     if after.state is not before.state:
+        why = after.pause.detail if after.pause else ""
         add_event(
             connection,
             after.id,
             "job.state",
-            f"{after.vm_name}: {before.state} → {after.state}",
-            level="error" if after.state in (JobState.FAILED, JobState.ROLLBACK_FAILED) else "info",
+            f"{after.vm_name}: {before.state} → {after.state}" + (f": {why}" if why else ""),
+            level="error" if after.state in _BAD else "warning" if why else "info",
             data={"state": after.state, "from": before.state, "run": after.run, "error": after.error},
         )
     return after

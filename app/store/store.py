@@ -12,6 +12,7 @@ from app.store.events import Events
 from app.store.idempotency import IdempotencyKeys
 from app.store.inventory import Inventory
 from app.store.jobs import SqlJobStore
+from app.store.limits import Limits
 from app.store.operations import Operations
 from app.store.registrations import Credentials, Sources, Targets
 from app.store.requests import JobRequests
@@ -33,6 +34,7 @@ class Store:
     targets: Targets
     inventory: Inventory
     operations: Operations
+    limits: Limits
     events: Events
     tokens: Tokens
     idempotency: IdempotencyKeys
@@ -56,6 +58,7 @@ def open_store(database_url: str, secret_key_file: Path) -> Store:
         targets=Targets(engine),
         inventory=Inventory(engine),
         operations=Operations(engine),
+        limits=Limits(engine),
         events=Events(engine),
         tokens=Tokens(engine),
         idempotency=IdempotencyKeys(engine, box),

@@ -65,7 +65,7 @@ sources = Table(
     Column("name", String(200), nullable=False, unique=True),
     Column("kind", String(20), nullable=False),
     Column("host", String(300), nullable=False),
-    Column("credential_id", String(32), ForeignKey("credentials.id"), nullable=False),
+    Column("credential_id", String(32), ForeignKey("credentials.id")),
     Column("tls", JSON, nullable=False),
     Column("identity", String(100), nullable=False),  # the platform's own UUID; "" until it was seen
     Column("checks", JSON, nullable=False),
@@ -82,6 +82,7 @@ targets = Table(
     Column("kind", String(20), nullable=False),
     Column("uri", String(500), nullable=False),
     Column("pool", String(200), nullable=False),
+    Column("image", JSON, nullable=False),
     Column("networks", JSON, nullable=False),
     Column("credential_id", String(32), ForeignKey("credentials.id")),
     Column("facts", NULL_JSON),
@@ -116,6 +117,7 @@ jobs = Table(  # they outlive the source and target that they name
     Column("state", String(20), nullable=False, index=True),
     Column("phase", String(40), nullable=False),
     Column("stop_requested", Boolean, nullable=False),
+    Column("pause", NULL_JSON),
     Column("vm", NULL_JSON),
     Column("before", NULL_JSON),
     Column("off_since", Moment),
@@ -139,6 +141,16 @@ jobs = Table(  # they outlive the source and target that they name
     Column("waiting_since", Moment, nullable=False),  # the order of admission
 )
 Index("ix_jobs_created_at", jobs.c.created_at, jobs.c.id)
+
+limits = Table(
+    "limits",
+    metadata,
+    Column("scope", String(20), primary_key=True),
+    Column("subject", String(32), primary_key=True),  # a source's or a job's id; "" for the service
+    Column("bytes_per_second", BigInteger),
+    Column("windows", JSON, nullable=False),
+    Column("zone", String(64), nullable=False),
+)
 
 events = Table(
     "events",

@@ -18,7 +18,9 @@ from app.store.tables import beats, jobs, operations, sources, targets
 from app.store.tables import vms as inventory
 
 UNDER_WAY = (JobState.RUNNING, JobState.ROLLING_BACK)
-WAITING = (JobState.QUEUED, JobState.ROLLING_BACK)
+_WAITS = sa.or_(  # a job that was resumed waits though it was admitted before
+    jobs.c.state == JobState.QUEUED, sa.and_(jobs.c.state == JobState.ROLLING_BACK, ~jobs.c.admitted)
+)
 
 
 class SqlWorkerStore:
@@ -59,17 +61,18 @@ class SqlWorkerStore:
             ).all()
             waiting = connection.execute(
                 sa.select(jobs)
-                .where(jobs.c.state.in_(WAITING), ~jobs.c.admitted)
+                .where(_WAITS)
                 .order_by(jobs.c.waiting_since, jobs.c.id)
                 .limit(max(0, limit - len(busy)))
                 .with_for_update()
             )
-            admitted = [rows.to_job(row) for row in waiting]
-            for job in admitted:
-                begun = job if job.purpose == "rollback" else lifecycle.move(job, JobState.RUNNING, rows.now())
-                rows.save_state(connection, job, begun, admitted=True)
-                enqueue(connection, begun)
-            return [job.id for job in admitted]
+            admitted = [(rows.to_job(row), row.admitted) for row in waiting]
+            for job, begun in admitted:
+                running = job if job.purpose == "rollback" else lifecycle.move(job, JobState.RUNNING, rows.now())
+                rows.save_state(connection, job, running, admitted=True)
+                if not begun:
+                    enqueue(connection, running)
+            return [job.id for job, _ in admitted]
 
     def claim_operation(self, executor: str) -> Operation | None:
         with writing(self._engine) as connection:

@@ -73,6 +73,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=20), nullable=False),
         sa.Column("phase", sa.String(length=40), nullable=False),
         sa.Column("stop_requested", sa.Boolean(), nullable=False),
+        sa.Column("pause", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("vm", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("before", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("off_since", sa.DateTime(), nullable=True),
@@ -102,6 +103,15 @@ def upgrade() -> None:
     op.create_index("ix_jobs_state", "jobs", ["state"], unique=False)
     op.create_index("ix_jobs_target_id", "jobs", ["target_id"], unique=False)
     op.create_table(
+        "limits",
+        sa.Column("scope", sa.String(length=20), nullable=False),
+        sa.Column("subject", sa.String(length=32), nullable=False),
+        sa.Column("bytes_per_second", sa.BigInteger(), nullable=True),
+        sa.Column("windows", sa.JSON(), nullable=False),
+        sa.Column("zone", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("scope", "subject", name=op.f("pk_limits")),
+    )
+    op.create_table(
         "operations",
         sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("kind", sa.String(length=40), nullable=False),
@@ -130,7 +140,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=200), nullable=False),
         sa.Column("kind", sa.String(length=20), nullable=False),
         sa.Column("host", sa.String(length=300), nullable=False),
-        sa.Column("credential_id", sa.String(length=32), nullable=False),
+        sa.Column("credential_id", sa.String(length=32), nullable=True),
         sa.Column("tls", sa.JSON(), nullable=False),
         sa.Column("identity", sa.String(length=100), nullable=False),
         sa.Column("checks", sa.JSON(), nullable=False),
@@ -148,6 +158,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=20), nullable=False),
         sa.Column("uri", sa.String(length=500), nullable=False),
         sa.Column("pool", sa.String(length=200), nullable=False),
+        sa.Column("image", sa.JSON(), nullable=False),
         sa.Column("networks", sa.JSON(), nullable=False),
         sa.Column("credential_id", sa.String(length=32), nullable=True),
         sa.Column("facts", sa.JSON(none_as_null=True), nullable=True),
@@ -178,6 +189,7 @@ def downgrade() -> None:
         "sources",
         "tokens",
         "operations",
+        "limits",
         "jobs",
         "idempotency_keys",
         "events",

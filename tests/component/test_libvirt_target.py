@@ -16,10 +16,10 @@ from typing import Any
 import libvirt
 import pytest
 
-from app.domain.errors import NotFound, TargetDenied, TargetUnavailable
+from app.domain.errors import NoSpace, NotFound, TargetDenied, TargetUnavailable
 from app.domain.hardware import hardware_for
 from app.domain.libvirt_xml import domain_xml
-from app.domain.models import Hardware, TargetSpec
+from app.domain.models import Hardware, ImageOptions, TargetSpec
 from tests.libvirt_host import LibvirtHost
 from tests.unit.moves import make_move, make_vm
 from tests.unit.test_libvirt_xml import CASES
@@ -190,6 +190,16 @@ def test_checks_name_what_is_wrong(host: LibvirtHost) -> None:
     target.close()
 
 
+def test_a_pool_without_room_says_where(small_file_system: Path) -> None:
+    with LibvirtHost(small_file_system) as host:
+        target = open_on(host)
+        with pytest.raises(NoSpace) as caught:
+            target.create_volume("vmferry-l-0.raw", 64 * MIB, ImageOptions(format="raw", preallocation="falloc"))
+        assert caught.value.fields["path"] == str(host.pool_path / "vmferry-l-0.raw")
+        assert target.volumes("vmferry-l-") == []
+        target.close()
+
+
 def test_an_inactive_pool_is_refused(host: LibvirtHost, target: LibvirtTarget) -> None:
     pool = host.connection.storagePoolLookupByName(host.pool)
     pool.destroy()
@@ -201,7 +211,8 @@ def test_an_inactive_pool_is_refused(host: LibvirtHost, target: LibvirtTarget) -
         pool.create()
 
 
-def test_volumes_are_private(target: LibvirtTarget) -> None:
-    path = target.create_volume("vmferry-mode-0.qcow2", MIB)
+@pytest.mark.parametrize("image", [ImageOptions(), ImageOptions(format="raw", preallocation="falloc")])
+def test_volumes_are_private(target: LibvirtTarget, image: ImageOptions) -> None:
+    path = target.create_volume("vmferry-mode-0.img", MIB, image)
     assert path.stat().st_mode & 0o077 == 0
     target.delete_volume(path.name)

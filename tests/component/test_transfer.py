@@ -8,6 +8,7 @@ import signal
 import threading
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,8 @@ from converters import qcow2
 from converters.qemu_nbd import NbdImage, open_nbd
 from tests.component.test_qcow2 import servers_of
 from tests.hostile.streams import Memory, Writer, pieces
-from workers.transfer.copy import CopyProgress, copy_stream
+from workers.transfer.copy import CopyProgress, copy_disk
+from workers.transfer.journal import Journal
 from workers.transfer.manifest import EXTENT, Manifest
 from workers.transfer.verify import VerifyResult, verify_copy
 
@@ -36,6 +38,17 @@ SIZE = 150 * MIB + 3 * 512
 
 
 def nothing(*_: object) -> None: ...
+
+
+@dataclass(frozen=True)
+class OneStream:
+    """A StreamDisk that can be opened once."""
+
+    stream: Memory
+    identity: str = "this one"
+
+    def open_stream(self) -> Memory:
+        return self.stream
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +88,16 @@ def target(tmp_path: Path) -> Path:
     return path
 
 
-def copy(stream: Memory, target: Path, cancel: Callable[[], None] = nothing) -> Manifest:
+def copy(
+    stream: Memory,
+    target: Path,
+    cancel: Callable[[], None] = nothing,
+    progress: Callable[[CopyProgress], None] = nothing,
+) -> Manifest:
     before = threading.active_count()
     try:
-        return copy_stream(stream, target, SIZE, progress=nothing, cancel=cancel, disk="2000")
+        with Journal.create(target.with_suffix(".journal"), "this one", SIZE) as journal:
+            return copy_disk(OneStream(stream), target, journal, progress=progress, cancel=cancel, name="2000")
     finally:
         assert threading.active_count() == before
         assert servers_of(target) == []
@@ -95,7 +114,7 @@ def identical(raw: Path, target: Path) -> bool:
 
 def test_round_trip_of_an_esxi_stream(raw: Path, esxi: bytes, target: Path) -> None:
     seen: list[CopyProgress] = []
-    manifest = copy_stream(Memory(esxi), target, SIZE, progress=seen.append, cancel=nothing, disk="2000")
+    manifest = copy(Memory(esxi), target, progress=seen.append)
     assert identical(raw, target)
     assert qcow2.check(target) == qcow2.ImageCheck(0, 0)
     assert manifest.wire_bytes == len(esxi)

@@ -10,9 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.errors import LeaseExpired, PermanentError, SourceDenied, SourceUnavailable, TransferInterrupted
+from app.domain.errors import (
+    LeaseExpired,
+    NotFound,
+    PermanentError,
+    SourceDenied,
+    SourceUnavailable,
+    TransferInterrupted,
+)
 from app.domain.models import PowerState, SourceSpec
-from app.ports.disks import ByteStream
+from app.ports.disks import ByteStream, DiskAccess
 from app.ports.source import Source
 from tests.contract.source_platforms import MIB, lab_spec
 from tests.contract.test_source import decode, go_on
@@ -229,6 +236,53 @@ def test_the_end_of_an_export_wakes_a_blocked_read(lab: Lab, source: Source, vm_
     assert not reader.is_alive()
     assert len(seen) == 1
     assert time.monotonic() - left < 5
+
+
+def test_a_snapshot_of_a_running_vm(lab: Lab, source: Source) -> None:
+    """What the guest writes later is in none of its disks."""
+    vm_id = lab.add(
+        VmSpec("runs on", [DiskSpec(size_mib=4, fill_mib=2), DiskSpec(size_mib=2, fill_mib=1)], snapshots=1)
+    )
+    disks = lab.vm(vm_id)["disks"]
+    then = {disk["key"]: Path(disk["path"]).read_bytes() for disk in disks}
+    for disk in disks:
+        with Path(disk["path"]).open("r+b") as file:
+            file.write(b"written later")
+    snapshot = lab.vm(vm_id)["snapshots"][0]["id"]
+    with source.access(vm_id, "nfc", snapshot=snapshot, cancel=go_on) as export:
+        assert list(export.disk_keys) == list(then)
+        for key, content in then.items():
+            assert decode(export.disk(key).open_stream(), len(content)) == content
+        first = export.disk(2000).identity
+        assert lab.vm(vm_id)["open_leases"] == 1
+    assert lab.vm(vm_id)["open_leases"] == 0
+    assert source.power_state(vm_id) is PowerState.ON
+    with source.access(vm_id, "nfc", snapshot=snapshot, cancel=go_on) as export:
+        assert export.disk(2000).identity == first
+
+
+def test_a_snapshot_that_is_gone(lab: Lab, source: Source) -> None:
+    vm_id = lab.add(VmSpec("no snapshot", [DiskSpec(size_mib=2)]))
+    with pytest.raises(NotFound), source.access(vm_id, "nfc", snapshot="snapshot-999", cancel=go_on):
+        pass
+
+
+@pytest.mark.parametrize("where", ["host", "vcenter"])
+def test_several_streams_of_one_lease(lab: Lab, source: Source, where: str) -> None:
+    lab.set_lease_host(where)
+    vm_id = lab.add(VmSpec("streams", [DiskSpec(size_mib=8, fill_mib=8, seed=i) for i in range(4)], on=False))
+    content = [Path(disk["path"]).read_bytes() for disk in lab.vm(vm_id)["disks"]]
+    all_open = threading.Barrier(8)
+
+    def read(export: DiskAccess, key: int) -> bytes:
+        stream = export.disk(key).open_stream()  # type: ignore[union-attr]
+        all_open.wait(20)
+        return decode(stream, 8 * MIB)
+
+    with source.access(vm_id, "nfc", cancel=go_on) as export, ThreadPoolExecutor(8) as pool:
+        keys = [*export.disk_keys, *export.disk_keys]
+        found = [future.result() for future in [pool.submit(read, export, key) for key in keys]]
+    assert found == [*content, *content]
 
 
 def test_nvram_is_no_disk(lab: Lab, source: Source) -> None:

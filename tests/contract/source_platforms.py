@@ -13,6 +13,7 @@ from tests.contract.memory.source import MemorySource
 from tests.lab.lab import Lab
 from tests.lab.specs import DiskSpec, NicSpec, VmSpec
 from workers.sources import open_source
+from workers.sources.vsphere.nbdkit import NbdkitOptions
 
 MIB = 1 << 20
 
@@ -21,6 +22,8 @@ class Platform(ABC):
     """What a test does behind the adapter's back. Disks are given by their size in MiB, and half full."""
 
     source: Source
+    transport = "nfc"
+    transports: frozenset[str] = frozenset({"nfc", "https"})  # which of them are usable for a VM that `add` made
 
     @abstractmethod
     def add(
@@ -40,6 +43,10 @@ class Platform(ABC):
     def power_on(self, vm_id: str) -> None: ...
     @abstractmethod
     def power_off(self, vm_id: str) -> None: ...
+    @abstractmethod
+    def change(self, vm_id: str, key: int) -> None:
+        """The VM runs for a while, and its guest writes to a disk."""
+
     @abstractmethod
     def expire_leases(self) -> None: ...
     @abstractmethod
@@ -107,6 +114,11 @@ class MemoryPlatform(Platform):
     def power_off(self, vm_id: str) -> None:
         self._memory.stop(vm_id)
 
+    def change(self, vm_id: str, key: int) -> None:
+        disk = self._disks[vm_id, key]
+        self._disks[vm_id, key] = disk[:-512] + bytes(byte ^ 0xFF for byte in disk[-512:])
+        self._memory.write(vm_id, key, self._disks[vm_id, key])
+
     def expire_leases(self) -> None:
         self._memory.expire_leases()
 
@@ -129,9 +141,13 @@ def lab_spec(lab: Lab, **changes: object) -> SourceSpec:
 
 
 class LabPlatform(Platform):
-    def __init__(self, lab: Lab) -> None:
+    """A vCenter, or as `kind` esxi a host that can be read over SSH, too."""
+
+    def __init__(self, lab: Lab, kind: str = "vcenter", nbdkit: NbdkitOptions | None = None) -> None:
         self.lab = lab
-        self.source = open_source(lab_spec(lab))
+        if nbdkit is not None:
+            self.transports |= {"nbd"}
+        self.source = open_source(lab_spec(lab, kind=kind), nbdkit)
 
     def add(
         self, name: str, *, on: bool = False, tools: bool = True, hangs: bool = False, disks: Sequence[int] = (2,)
@@ -144,6 +160,7 @@ class LabPlatform(Platform):
                 on=on,
                 tools=tools,
                 shutdown="hangs" if hangs else "ok",
+                change_tracking=True,
             )
         )
 
@@ -163,6 +180,14 @@ class LabPlatform(Platform):
         self.lab.power_on(vm_id)
 
     def power_off(self, vm_id: str) -> None:
+        self.lab.power_off(vm_id)
+
+    def change(self, vm_id: str, key: int) -> None:
+        self.lab.power_on(vm_id)
+        (path,) = [Path(disk["path"]) for disk in self.lab.vm(vm_id)["disks"] if disk["key"] == key]
+        with path.open("r+b") as file:
+            file.seek(-512, 2)
+            file.write(random.randbytes(512))
         self.lab.power_off(vm_id)
 
     def expire_leases(self) -> None:

@@ -178,6 +178,17 @@ def test_a_parked_run_goes_on_in_another_life_at_the_step_it_was_in(world: World
     assert world.diary() == ["a", "b?", "b", "c"]
 
 
+def test_runs_that_only_wait_keep_no_other_from_running(world: Worlds) -> None:
+    """A paused job waits within its step, and any number of jobs may be paused."""
+    life = world.begin_life()
+    for number in range(24):
+        life.enqueue(f"job.{number}", {"steps": ["a"], "blocks": "a"})
+    wait_for(world, ["a?"] * 24)
+    life.enqueue("job.last", {"steps": ["z"]})
+    wait_for(world, [*["a?"] * 24, "z"])
+    life.park()
+
+
 @pytest.mark.parametrize("blocks", ["a", "b", "c"])
 def test_a_killed_process_loses_no_finished_step(tmp_path: Path, blocks: str) -> None:
     world = DbosWorld(tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +15,9 @@ import pytest
 from pydantic import ValidationError
 
 from app.domain.errors import Conflict, NotFound
-from app.domain.job import Beat, Event, Job, SourceBefore
+from app.domain.job import Beat, Event, Job, Pause, SourceBefore
 from app.domain.lifecycle import pending_steps
+from app.domain.limits import ScopedLimit, Window
 from app.domain.models import (
     VM,
     Artefact,
@@ -23,6 +25,7 @@ from app.domain.models import (
     Check,
     Concern,
     DiskProgress,
+    ImageOptions,
     Leftover,
     MoveOptions,
     PowerState,
@@ -39,6 +42,7 @@ from tests.contract.memory.store import MemoryStore
 
 ROLLBACK = MoveOptions()
 HOLD = MoveOptions.model_validate({"on_failure": "hold"})
+RAW = ImageOptions(format="raw", preallocation="falloc", discard=False)
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 PASSWORD = "s3cret-of-the-source"
 
@@ -49,28 +53,30 @@ class Kit:
 
     jobs: JobStore
     workers: WorkerStore
-    asks: Any  # submit, cancel, retry, roll_back
+    asks: Any  # submit, pause, resume, cancel, retry, roll_back
     operations: Any  # ask
     source_ids: list[str]
     target_id: str
     read_events: Any
+    limits: Any  # set, clear
+    add_target: Callable[[str, str], str]  # name and pool of one more target at the same URI; its id
 
-    def make(self, vm_id: str = "vm-1", options: MoveOptions = ROLLBACK, source: int = 0) -> Job:
+    def make(self, vm_id: str = "vm-1", options: MoveOptions = ROLLBACK, source: int = 0, target: str = "") -> Job:
         job = Job(
             id=secrets.token_hex(6),
             vm_id=vm_id,
             vm_name=f"name of {vm_id}",
             source_id=self.source_ids[source],
             source_name="lab",
-            target_id=self.target_id,
+            target_id=target or self.target_id,
             target_name="here",
             options=options,
             created_at=datetime.now(UTC),
         )
         return job.model_copy(update={"steps": pending_steps(job)})
 
-    def submit(self, vm_id: str = "vm-1", options: MoveOptions = ROLLBACK, source: int = 0) -> Job:
-        made: Job = self.asks.submit(self.make(vm_id, options, source))
+    def submit(self, vm_id: str = "vm-1", options: MoveOptions = ROLLBACK, source: int = 0, target: str = "") -> Job:
+        made: Job = self.asks.submit(self.make(vm_id, options, source, target))
         return made
 
     def admit(self, limit: int = 10) -> list[str]:
@@ -98,8 +104,13 @@ def _memory() -> Kit:
             id=key, name=key, kind="vcenter", host="vc", username="u", password=PASSWORD, tls=Tls(insecure=True)
         )
         store.save_inventory(key, "same-vcenter", [])
-    store.targets["t1"] = TargetSpec(id="t1", name="here", networks={"*": "default"})
-    return Kit(store, store, store, store, ["s1", "s2"], "t1", lambda: store.events)
+    store.targets["t1"] = TargetSpec(id="t1", name="here", image=RAW, networks={"*": "default"})
+
+    def add_target(name: str, pool: str) -> str:
+        store.targets[name] = TargetSpec(id=name, name=name, pool=pool)
+        return name
+
+    return Kit(store, store, store, store, ["s1", "s2"], "t1", lambda: store.events, store, add_target)
 
 
 def _sqlite(tmp_path: Path) -> Kit:
@@ -113,7 +124,7 @@ def _sqlite(tmp_path: Path) -> Kit:
         store.workers.save_inventory(made.id, "same-vcenter", [])
         ids.append(made.id)
     target = store.targets.add(
-        name="here", kind="libvirt", uri="qemu:///system", pool="default", networks={"*": "default"}
+        name="here", kind="libvirt", uri="qemu:///system", pool="default", image=RAW, networks={"*": "default"}
     )
     return Kit(
         store.jobs,
@@ -123,6 +134,10 @@ def _sqlite(tmp_path: Path) -> Kit:
         ids,
         target.id,
         lambda: store.events.after(0, limit=1000),
+        store.limits,
+        lambda name, pool: (
+            store.targets.add(name=name, kind="libvirt", uri="qemu:///system", pool=pool, image=RAW, networks={}).id
+        ),
     )
 
 
@@ -150,7 +165,8 @@ def test_specs_carry_the_secret_in_memory_only(kit: Kit) -> None:
     spec = kit.jobs.source(kit.source_ids[0])
     assert (spec.username, spec.password, spec.tls.insecure) == ("u", PASSWORD, True)
     assert PASSWORD not in repr(spec)
-    assert kit.jobs.target(kit.target_id).networks == {"*": "default"}
+    target = kit.jobs.target(kit.target_id)
+    assert (target.networks, target.image) == ({"*": "default"}, RAW)
 
 
 def test_transitions_follow_the_table(kit: Kit) -> None:
@@ -362,9 +378,158 @@ def test_a_waiting_job_is_cancelled_at_once(kit: Kit) -> None:
 
 def test_a_running_job_is_asked_to_stop(kit: Kit) -> None:
     job = kit.running()
-    assert not kit.jobs.stop_requested(job.id)
+    assert kit.jobs.asked(job.id) == (JobState.RUNNING, False, False)
     assert kit.asks.cancel(job.id).state is JobState.RUNNING
-    assert kit.jobs.stop_requested(job.id)
+    assert kit.jobs.asked(job.id) == (JobState.RUNNING, True, False)
+    with pytest.raises(Conflict):
+        kit.asks.pause(job.id)
+    with pytest.raises(NotFound):
+        kit.jobs.asked("none")
+
+
+def test_a_waiting_job_is_paused_at_once_and_keeps_its_place(kit: Kit) -> None:
+    jobs = [kit.submit("vm-1"), kit.submit("vm-2")]
+    paused = kit.asks.pause(jobs[0].id)
+    assert (paused.state, paused.pause.by) == (JobState.PAUSED, "user")
+    assert kit.asks.pause(jobs[0].id) == paused
+    assert kit.admit(1) == [jobs[1].id]
+    with pytest.raises(Conflict):
+        kit.submit("vm-1")
+    resumed = kit.asks.resume(jobs[0].id)
+    assert (resumed.state, resumed.pause) == (JobState.QUEUED, None)
+    third = kit.submit("vm-3")
+    kit.jobs.transition(jobs[1].id, JobState.SUCCEEDED)
+    assert kit.admit(1) == [jobs[0].id]
+    assert kit.jobs.job(third.id).state is JobState.QUEUED
+
+
+def test_a_running_job_is_asked_to_pause_and_rests_when_its_step_was_left(kit: Kit) -> None:
+    job = kit.running()
+    kit.jobs.step_started(job.id, "transfer")
+    assert kit.jobs.rest(job.id, "transfer").state is JobState.RUNNING
+    asked = kit.asks.pause(job.id)
+    assert (asked.state, asked.phase) == (JobState.RUNNING, "transfer")
+    assert kit.jobs.asked(job.id) == (JobState.RUNNING, False, True)
+    rests = kit.jobs.rest(job.id, "transfer")
+    assert (rests.state, rests.phase, rests.pause.by) == (JobState.PAUSED, "transfer", "user")
+    assert kit.jobs.job(job.id) == rests
+    assert next(step.state for step in rests.steps if step.name == "transfer") == "paused"
+    assert "transfer" not in rests.finished_steps()
+    assert kit.jobs.wake(job.id).state is JobState.PAUSED  # room is not what it waits for
+    assert [event.data["state"] for event in kit.events(job.id, "job.state")] == ["queued", "running", "paused"]
+
+
+def test_a_pause_can_be_taken_back(kit: Kit) -> None:
+    job = kit.running()
+    kit.asks.pause(job.id)
+    assert kit.asks.resume(job.id).state is JobState.RUNNING
+    assert kit.jobs.asked(job.id).pause is False
+    assert kit.jobs.rest(job.id, "transfer").state is JobState.RUNNING
+    assert kit.asks.resume(job.id).state is JobState.RUNNING
+
+
+def test_a_paused_job_takes_no_place_and_waits_for_one_when_it_is_resumed(kit: Kit) -> None:
+    handed: list[str] = []
+
+    def admit() -> list[str]:
+        return kit.workers.admit(1, lambda _transaction, job: handed.append(job.workflow_id))
+
+    first, second = kit.submit("vm-1"), kit.submit("vm-2")
+    assert admit() == [first.id]
+    kit.asks.pause(first.id)
+    kit.jobs.rest(first.id, "transfer")
+    assert admit() == [second.id]
+    assert kit.asks.resume(first.id).state is JobState.QUEUED
+    assert admit() == []
+    kit.jobs.transition(second.id, JobState.SUCCEEDED)
+    assert admit() == [first.id]
+    assert kit.jobs.job(first.id).state is JobState.RUNNING
+    assert handed == [first.workflow_id, second.workflow_id]  # the engine has the first one's run all the while
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_paused_job_that_was_begun_is_undone_by_whoever_has_it_in_hand(kit: Kit, resumed: bool) -> None:
+    job = kit.running()
+    kit.asks.pause(job.id)
+    kit.jobs.rest(job.id, "transfer")
+    if resumed:
+        kit.asks.resume(job.id)
+    cancelled = kit.asks.cancel(job.id)
+    assert (cancelled.state, cancelled.run) == (JobState.QUEUED if resumed else JobState.PAUSED, 1)
+    assert kit.jobs.asked(job.id).stop is True
+    with pytest.raises(Conflict):
+        kit.asks.resume(job.id)
+    assert kit.jobs.transition(job.id, JobState.ROLLING_BACK).pause is None
+    with pytest.raises(Conflict):
+        kit.asks.pause(job.id)
+    kit.jobs.transition(job.id, JobState.CANCELLED)
+
+
+def test_a_paused_job_that_was_not_begun_is_cancelled_at_once(kit: Kit) -> None:
+    job = kit.submit()
+    kit.asks.pause(job.id)
+    assert kit.asks.cancel(job.id).state is JobState.CANCELLED
+    for call in (kit.asks.pause, kit.asks.resume):
+        with pytest.raises(Conflict):
+            call(job.id)
+    kit.submit()
+
+
+def test_a_job_that_waits_for_room_is_woken_unless_the_user_paused_it(kit: Kit) -> None:
+    room = Pause(by="space", since=NOW, detail="the pool is full", path="/pool", resume_at_bytes=1 << 30)
+    error = {"code": "no_space", "message": "full"}
+    job = kit.running()
+    kit.jobs.step_started(job.id, "transfer")
+    rests = kit.jobs.rest(job.id, "transfer", room=room, error=error)
+    assert rests.state is JobState.PAUSED
+    assert rests.pause is not None
+    assert (rests.pause.by, rests.pause.path, rests.pause.resume_at_bytes) == ("space", "/pool", 1 << 30)
+    assert next(step.error for step in rests.steps if step.name == "transfer") == error
+    assert rests.error is None
+    assert kit.jobs.wake(job.id).state is JobState.QUEUED
+    assert kit.admit() == [job.id]
+    kit.jobs.rest(job.id, "transfer", room=room)
+    assert kit.asks.pause(job.id).pause.by == "user"
+    assert kit.jobs.wake(job.id).state is JobState.PAUSED
+
+
+def test_limits_that_concern_a_job(kit: Kit) -> None:
+    night = Window(start="22:00", end="06:00", bytes_per_second=5000)
+    submitted = kit.make()
+    own = ScopedLimit(scope="job", subject=submitted.id, bytes_per_second=1000)
+    job, other = kit.asks.submit(submitted, own), kit.submit("vm-2", source=1)
+    assert kit.jobs.limits(job.id) == [own]
+    service = ScopedLimit(scope="service", windows=(night,), zone="Europe/Berlin")
+    source = ScopedLimit(scope="source", subject=kit.source_ids[0], bytes_per_second=3000)
+    for limit in (service, source, own.model_copy(update={"bytes_per_second": 2000})):
+        kit.limits.set(limit)
+    found = {limit.scope: limit for limit in kit.jobs.limits(job.id)}
+    assert (found["service"], found["source"], found["job"].bytes_per_second) == (service, source, 2000)
+    assert kit.jobs.limits(other.id) == [service]
+    for scope, subject in (("service", ""), ("source", kit.source_ids[0]), ("source", "none")):
+        kit.limits.clear(scope, subject)
+    assert [limit.scope for limit in kit.jobs.limits(job.id)] == ["job"]
+    with pytest.raises(NotFound):
+        kit.jobs.limits("none")
+
+
+def test_jobs_that_share_a_pool_are_found_under_any_name_of_it(kit: Kit) -> None:
+    same, other = kit.add_target("same", "default"), kit.add_target("other", "fast")
+    jobs = [kit.submit(f"vm-{number}", target=target) for number, target in enumerate(["", same, other, ""])]
+    kit.asks.pause(jobs[0].id)
+    kit.asks.cancel(jobs[3].id)
+    assert [job.id for job in kit.jobs.sharing_pool(jobs[1].id)] == [jobs[0].id, jobs[1].id]
+    assert [job.id for job in kit.jobs.sharing_pool(jobs[2].id)] == [jobs[2].id]
+
+
+def test_a_retry_of_a_job_that_was_paused_starts_unpaused(kit: Kit) -> None:
+    job = kit.running()
+    kit.asks.pause(job.id)
+    kit.jobs.transition(job.id, JobState.ROLLING_BACK)
+    kit.jobs.transition(job.id, JobState.FAILED)
+    again = kit.asks.retry(job.id)
+    assert (again.state, again.pause) == (JobState.QUEUED, None)
+    assert kit.admit() == [job.id]
 
 
 def test_cancelling_a_retry_that_holds_something_undoes_it(kit: Kit) -> None:

@@ -6,14 +6,14 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import libvirt
 import pytest
 
-from app.domain.errors import Conflict, DomainExists, InvalidRequest, NotFound, TargetDenied
+from app.domain.errors import Cancelled, Conflict, DomainExists, InvalidRequest, NotFound, TargetDenied
 from app.domain.hardware import hardware_for
-from app.domain.models import Domain, Hardware, TargetSpec
+from app.domain.models import Domain, Hardware, ImageOptions, TargetSpec
 from app.ports.target import Target
 from converters import qcow2
 from tests.contract.memory.target import MemoryTarget
@@ -101,6 +101,47 @@ def test_a_volume_is_an_empty_qcow2_of_its_size(target: Target) -> None:
     target.delete_volume("vmferry-a-0.qcow2")
     assert target.volume_path("vmferry-a-0.qcow2") is None
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("format", "preallocation"),
+    [
+        ("qcow2", "off"),
+        ("qcow2", "metadata"),
+        ("qcow2", "falloc"),
+        ("qcow2", "full"),
+        ("raw", "off"),
+        ("raw", "falloc"),
+        ("raw", "full"),
+    ],
+)
+def test_a_volume_is_made_as_asked(target: Target, format: Literal["qcow2", "raw"], preallocation: Any) -> None:
+    name = f"vmferry-i-0.{format}"
+    path = target.create_volume(name, 8 * MIB + 512, ImageOptions(format=format, preallocation=preallocation))
+    assert qcow2.info(path, format)["virtual-size"] == 8 * MIB + 512
+    assert (qcow2.allocated(path) >= 8 * MIB) is (preallocation in ("falloc", "full"))
+    assert os.access(path, os.R_OK | os.W_OK)
+    assert target.volume_path(name) == path
+    target.delete_volume(name)
+    assert target.volumes("vmferry-i-") == []
+
+
+@pytest.mark.parametrize("kib", [4, 2048])
+def test_a_volume_has_the_clusters_asked_for(target: Target, kib: Any) -> None:
+    path = target.create_volume("vmferry-k-0.qcow2", 8 * MIB, ImageOptions(cluster_kib=kib))
+    assert qcow2.info(path)["cluster-size"] == kib << 10
+    target.delete_volume(path.name)
+
+
+def test_a_volume_that_takes_long_to_make_can_be_given_up(target: Target) -> None:
+    def cancel() -> None:
+        raise Cancelled("stop")
+
+    with pytest.raises(Cancelled):
+        target.create_volume(
+            "vmferry-l-0.raw", 4096 * MIB, ImageOptions(format="raw", preallocation="full"), cancel=cancel
+        )
+    assert target.volumes("vmferry-l-") == []
 
 
 def test_a_volume_of_that_name_is_replaced_whoever_made_it(target: Target) -> None:

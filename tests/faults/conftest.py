@@ -12,7 +12,12 @@ from tests.libvirt_host import LibvirtHost
 from tests.service import Service
 
 # Fast retries: what is tested is that they happen, not how long they wait.
-SETTINGS = {"VMFERRY_RETRY_BACKOFF_S": "0.2", "VMFERRY_RETRY_ATTEMPTS": "3", "VMFERRY_LOG_LEVEL": "debug"}
+SETTINGS = {
+    "VMFERRY_RETRY_BACKOFF_S": "0.2",
+    "VMFERRY_RETRY_ATTEMPTS": "3",
+    "VMFERRY_SPACE_POLL_S": "0.5",
+    "VMFERRY_LOG_LEVEL": "debug",
+}
 LEASE_S = 20  # a killed worker's lease keeps its VM from being exported again for so long; 300 on a vCenter
 
 

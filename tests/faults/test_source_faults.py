@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tests.faults.world import World
+from tests.lab.specs import DiskSpec
 
 SLOW = 3_000_000  # bytes a second: a disk of these tests then takes seconds
 
@@ -103,7 +104,7 @@ def test_a_body_that_is_always_cut_fails_and_is_undone(world: World) -> None:
 
 
 def test_a_flipped_bit_on_the_wire_is_noticed(world: World) -> None:
-    vm_id = world.add_vm()
+    vm_id = world.add_vm(disks=[DiskSpec(size_mib=48, fill_mib=12, seed=77)])
     world.lab.http_fault("/nfc/", flip_at=3_000_000)
     job = world.finish(world.submit(vm_id)["id"])
     if job["state"] == "succeeded":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.world import World
+from tests.faults.world import ENDED, World
 from tests.libvirt_host import LibvirtHost
 
 SLOW = 3_000_000
@@ -36,19 +37,55 @@ def remove_by_another(world: World, name: str) -> None:
     world.host.connection.lookupByName(name).undefine()
 
 
-def test_a_pool_that_fills_up_while_copying(world: World, small_folder: Path) -> None:
-    vm_id = world.add_vm(fill_mib=40)
-    before = world.look(vm_id)
+@pytest.fixture
+def small(world: World, small_folder: Path) -> Iterator[World]:
+    """The same lab and service, and a target whose pool is too small."""
     with LibvirtHost(small_folder) as host:
         body = {"name": "small", "uri": host.uri, "pool": host.pool, "networks": {"*": host.network}}
         world.api("POST", "targets", json=body)
-        small = World(world.lab, host, world.service, target="small")
-        small.operate("targets/small/check")
-        job = small.finish(small.submit(vm_id)["id"])
-        assert job["state"] == "failed"
-        assert job["error"]["code"] == "no_space", job["error"]
-        small.assert_untouched(vm_id, before, job["id"])
-        assert small.attempts(job["id"])["transfer"] == 1
+        made = World(world.lab, host, world.service, target="small")
+        made.operate("targets/small/check")
+        yield made
+        made.clean()
+    world.api("DELETE", "targets/small")
+
+
+def until_full(small: World, vm_id: str) -> str:
+    """A job that waits for room in the small pool."""
+    job_id = str(small.submit(vm_id)["id"])
+    job = small.until(job_id, lambda job: job["state"] == "paused" or job["state"] in ENDED)
+    assert job["state"] == "paused", job["error"]
+    assert job["pause"]["by"] == "space"
+    assert small.host.pool in job["next_action"]
+    assert "goes on by itself" in job["next_action"]
+    transfer = next(step for step in job["steps"] if step["name"] == "transfer")
+    assert (transfer["state"], transfer["error"]["code"]) == ("paused", "no_space")
+    assert job["error"] is None
+    assert small.look(vm_id)["power_state"] == "poweredOff"
+    return job_id
+
+
+def test_a_pool_that_fills_up_while_copying_is_waited_for(small: World, small_folder: Path) -> None:
+    vm_id = small.add_vm(fill_mib=40)
+    job_id = until_full(small, vm_id)
+    small.kill_worker()
+    time.sleep(3)
+    assert small.job(job_id)["state"] == "paused"
+    assert small.attempts(job_id)["transfer"] == 1
+    subprocess.run(["mount", "-o", "remount,size=200m", str(small_folder)], check=True)
+    job = small.finish(job_id)
+    assert job["state"] == "succeeded", job["error"]
+    assert small.attempts(job_id)["transfer"] == 2
+    small.assert_moved(vm_id, job_id)
+
+
+def test_a_job_that_waits_for_room_can_be_cancelled(small: World) -> None:
+    vm_id = small.add_vm(fill_mib=40)
+    before = small.look(vm_id)
+    job_id = until_full(small, vm_id)
+    small.api("POST", f"jobs/{job_id}/cancel")
+    assert small.finish(job_id)["state"] == "cancelled"
+    small.assert_untouched(vm_id, before, job_id)
 
 
 def test_a_domain_of_that_name_is_there_already(world: World) -> None:

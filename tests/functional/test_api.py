@@ -11,8 +11,10 @@ import httpx
 import pytest
 
 from app.domain.errors import NoSpace
+from app.domain.job import Pause
 from app.domain.models import Check, DiskProgress, Leftover, PowerState
 from app.domain.states import JobState
+from app.store.rows import now
 from tests.functional.api import GIB, PASSWORD, Service, facts, service, vm
 
 RB = JobState.ROLLING_BACK
@@ -56,6 +58,43 @@ def test_a_source_is_registered_shown_and_removed(api: Service) -> None:
     assert names == ["source lab"]  # the one made for it went with it
 
 
+def test_a_source_of_files_needs_no_login(api: Service) -> None:
+    made = api.http.post("/v1/sources", json={"name": "exports", "kind": "ova", "host": "/srv/exports"})
+    assert made.status_code == 201, made.text
+    shown = made.json()
+    assert (shown["kind"], shown["host"], shown["username"]) == ("ova", "/srv/exports", "")
+    assert shown["credential_id"] is None
+    assert shown in api.http.get("/v1/sources").json()["items"]
+    spec = api.store.jobs.source(shown["id"])
+    assert (spec.host, spec.username, spec.password) == ("/srv/exports", "", "")
+    web = {"name": "web", "kind": "ova", "host": "https://files.example/web.ova", "username": "u", "password": PASSWORD}
+    assert api.store.jobs.source(api.http.post("/v1/sources", json=web).json()["id"]).password == PASSWORD
+    for name in ("exports", "web"):
+        assert api.http.delete(f"/v1/sources/{name}").status_code == 204
+    assert [item["name"] for item in api.http.get("/v1/credentials").json()["items"]] == ["source lab"]
+
+
+@pytest.mark.parametrize("kind", ["ova", "vmx"])
+@pytest.mark.parametrize("host", ["exports", "/srv/../etc", "ftp://files.example/web.ova", "https://u:p@x/web.ova"])
+def test_a_place_of_files_that_is_none_is_refused(api: Service, kind: str, host: str) -> None:
+    answer = api.http.post("/v1/sources", json={"name": "files", "kind": kind, "host": host})
+    body = problem(answer, 422, "invalid_request")
+    assert body["errors"][0]["pointer"] == "/host"
+
+
+def test_a_vm_of_a_package_is_judged_like_any_other(api: Service) -> None:
+    """Off, without Tools, with what its source tells: a dry run over its stored inventory."""
+    source = api.http.post("/v1/sources", json={"name": "exports", "kind": "ova", "host": "/srv/exports"}).json()["id"]
+    told = {"code": "manifest_missing", "severity": "info", "cause": "there is no manifest", "remedy": "Make one."}
+    packed = vm(9, id="ova-1-2", power_state="off", tools="not_installed", concerns=(told,))
+    api.store.workers.save_inventory(source, "files-uuid", [packed])
+    body = {"source": "exports", "vm": "guest9", "options": {"strategy": "disk_only"}}
+    answer = api.http.post("/v1/jobs", json=body, params={"dry_run": True})
+    assert answer.status_code == 200, answer.text
+    assert {c["code"] for c in answer.json()["concerns"]} == {"manifest_missing", "boot_not_checked"}
+    assert answer.json()["domain_xml"]
+
+
 def test_no_answer_shows_a_password(api: Service) -> None:
     api.http.post("/v1/credentials", json={"name": "c", "username": "u", "password": PASSWORD})
     problem(
@@ -88,6 +127,23 @@ def test_names_are_unique(api: Service) -> None:
     )
     assert body["errors"][0]["pointer"] == "/name"
     problem(api.http.post("/v1/targets", json={"name": "here"}), 409, "conflict")
+
+
+def test_a_target_says_how_its_images_are_made(api: Service) -> None:
+    image = {"format": "raw", "preallocation": "falloc", "discard": False}
+    made = api.http.post("/v1/targets", json={"name": "fast", "image": image, "networks": {"*": "default"}}).json()
+    assert made["image"] == image | {"cluster_kib": 64, "compressed": False}
+    assert api.http.get("/v1/targets/here").json()["image"]["format"] == "qcow2"
+    assert api.store.jobs.target(made["id"]).image.to_dict() == made["image"]
+    api.store.workers.save_target_facts(made["id"], facts(), [])
+    body = {"source": "lab", "vm": "guest1", "target": "fast"}
+    xml = api.http.post("/v1/jobs", params={"dry_run": True}, json=body).json()["domain_xml"]
+    assert '<driver name="qemu" type="raw" />' in xml
+    assert "-0.raw" in xml
+    refused = api.http.post("/v1/targets", json={"name": "x", "image": {"format": "raw", "compressed": True}})
+    assert problem(refused, 422, "invalid_request")["errors"][0]["pointer"] == "/image/compressed"
+    refused = api.http.post("/v1/targets", json={"name": "x", "image": {"cluster_kib": 5}})
+    assert problem(refused, 422, "invalid_request")["errors"][0]["pointer"] == "/image/cluster_kib"
 
 
 def test_a_remote_target_is_refused_with_its_reason(api: Service) -> None:
@@ -185,6 +241,84 @@ def test_vms_of_the_same_name_page_without_loss(api: Service) -> None:
     assert len(seen) == 7
 
 
+# limits
+
+NIGHT = {"start": "22:00", "end": "06:00", "bytes_per_second": 200_000_000}
+
+
+@pytest.mark.parametrize("path", ["service", "sources/lab", "jobs/{job}"])
+def test_a_limit_is_set_shown_replaced_and_cleared(api: Service, path: str) -> None:
+    place = f"/v1/limits/{path.format(job=api.submit())}"
+    problem(api.http.get(place), 404, "not_found")
+    assert api.http.delete(place).status_code == 204
+    body = {"bytes_per_second": 20_000_000, "windows": [NIGHT], "zone": "Europe/Berlin"}
+    for _ in range(2):
+        answer = api.http.put(place, json=body)
+        assert answer.status_code == 200
+    made = answer.json()
+    assert {key: made[key] for key in body} == body
+    assert made["rate_now"] in (20_000_000, 200_000_000)
+    assert made["scope"] == path.partition("/")[0].removesuffix("s")
+    assert api.http.get("/v1/limits").json()["items"] == [made]
+    answer = api.http.put(place, json={"bytes_per_second": 5000})
+    assert api.http.get(place).json() == answer.json()
+    assert (answer.json()["windows"], answer.json()["rate_now"]) == ([], 5000)
+    assert api.http.delete(place).status_code == 204
+    assert api.http.get("/v1/limits").json()["items"] == []
+    told = [event["message"] for event in api.http.get("/v1/events", params={"kind": "limit"}).json()["items"]]
+    assert len(told) == 4
+    assert "200 MB/s from 22:00 to 06:00 Europe/Berlin, otherwise 20 MB/s" in told[0]
+
+
+def test_limits_name_what_they_are_for(api: Service) -> None:
+    job = api.submit()
+    for path in (f"jobs/{job}", "sources/lab", "service"):
+        api.http.put(f"/v1/limits/{path}", json={"bytes_per_second": 1000})
+    found = {item["scope"]: item for item in api.http.get("/v1/limits").json()["items"]}
+    assert found["job"]["job"] == {"id": job, "name": "guest1"}
+    assert found["source"]["source"] == {"id": api.source, "name": "lab"}
+    assert (found["service"]["subject"], found["service"]["job"]) == ("", None)
+    assert {limit.scope for limit in api.store.jobs.limits(job)} == {"job", "source", "service"}
+    api.http.post(f"/v1/jobs/{job}/cancel")
+    assert [item["scope"] for item in api.http.get("/v1/limits").json()["items"]] == ["source", "service"]
+    api.http.delete("/v1/sources/lab")
+    assert [item["scope"] for item in api.http.get("/v1/limits").json()["items"]] == ["service"]
+
+
+@pytest.mark.parametrize("path", ["sources/none", "jobs/none"])
+def test_limits_of_what_is_not_there(api: Service, path: str) -> None:
+    for answer in (
+        api.http.get(f"/v1/limits/{path}"),
+        api.http.put(f"/v1/limits/{path}", json={"bytes_per_second": 1000}),
+        api.http.delete(f"/v1/limits/{path}"),
+    ):
+        problem(answer, 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({}, ""),
+        ({"bytes_per_second": 10}, "/bytes_per_second"),
+        ({"bytes_per_second": 1000, "zone": "Europe/Atlantis"}, "/zone"),
+        ({"windows": [NIGHT | {"end": "25:00"}]}, "/windows/0/end"),
+        ({"windows": [NIGHT | {"end": "22:00"}]}, "/windows/0"),
+    ],
+)
+def test_limits_that_are_none(api: Service, body: dict[str, Any], pointer: str) -> None:
+    told = problem(api.http.put("/v1/limits/service", json=body), 422, "invalid_request")
+    assert told["errors"][0]["pointer"] == pointer
+
+
+def test_a_job_can_be_submitted_with_a_limit(api: Service) -> None:
+    body = {"source": "lab", "vm": "guest1", "limit": {"bytes_per_second": 50_000_000}}
+    made = api.http.post("/v1/jobs", json=body)
+    assert made.status_code == 201
+    assert api.http.get(f"/v1/limits/jobs/{made.json()['id']}").json()["rate_now"] == 50_000_000
+    refused = api.http.post("/v1/jobs", json=body | {"vm": "guest2", "limit": {"bytes_per_second": 0}})
+    assert problem(refused, 422, "invalid_request")["errors"][0]["pointer"] == "/limit/bytes_per_second"
+
+
 # jobs
 
 
@@ -242,6 +376,20 @@ def test_blockers_known_already_are_answered_at_once(api: Service) -> None:
     assert {fault["pointer"] for fault in body["errors"]} == {"/options/target_name", "/options/force_power_off"}
     assert all(fault["hint"] for fault in body["errors"])
     assert api.http.get("/v1/jobs").json()["items"] == []
+
+
+def test_room_that_another_job_will_take_is_not_given_twice(api: Service) -> None:
+    disk = vm(1).disks[0].model_copy(update={"capacity_bytes": 48 * GIB})
+    api.store.workers.save_inventory(api.source, "u", [vm(n, disks=(disk,)) for n in (1, 2)])
+    first = api.submit("guest1")
+    body = {"source": "lab", "vm": "guest2"}
+    planned = api.http.post("/v1/jobs", params={"dry_run": True}, json=body).json()
+    assert [concern["code"] for concern in planned["concerns"]] == ["pool_is_reserved"]
+    refused = problem(api.http.post("/v1/jobs", json=body), 422, "preflight_failed")
+    assert f"48.0 GiB are reserved by job {first} (guest1, 48.0 GiB)" in refused["detail"]
+    assert refused["errors"][0]["pointer"] == "/target"
+    api.http.post(f"/v1/jobs/{first}/cancel")
+    assert api.submit("guest2")
 
 
 def test_what_was_seen_a_while_ago_refuses_nothing(api: Service, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,10 +486,12 @@ def test_jobs_are_filtered_sorted_and_paged(api: Service) -> None:
 
 def test_disks_and_progress_are_shown(api: Service) -> None:
     job = api.submit()
+    planned = api.http.get(f"/v1/jobs/{job}/disks").json()["items"]
+    assert [(item["key"], item["capacity_bytes"], item["bytes_done"]) for item in planned] == [(2000, 2 * GIB, 0)]
     api.admit()
     disk = DiskProgress(key=2000, label="Hard disk 1", capacity_bytes=100, bytes_done=40, bytes_skipped=10)
     api.store.jobs.progress(job, [disk], 5.0, 10.0)
-    assert api.http.get(f"/v1/jobs/{job}/disks").json()["items"] == [disk.to_dict()]
+    assert api.http.get(f"/v1/jobs/{job}/disks").json()["items"] == [disk.to_dict() | {"links": {}}]
     progress = api.http.get(f"/v1/jobs/{job}").json()["progress"]
     assert (progress["bytes_done"], progress["bytes_total"], progress["rate"]) == (40, 100, 5.0)
 
@@ -377,6 +527,53 @@ def test_cancelling(api: Service) -> None:
     assert "cancel" not in answer.json()["links"]
     api.store.jobs.transition(running, RB)
     problem(api.http.post(f"/v1/jobs/{running}/cancel"), 409, "conflict")
+
+
+def test_pausing_and_resuming(api: Service) -> None:
+    waiting, running = api.submit("guest1"), api.submit("guest2")
+    answer = api.http.post(f"/v1/jobs/{waiting}/pause")
+    assert (answer.status_code, answer.json()["state"]) == (200, "paused")
+    assert api.admit() == [running]
+    answer = api.http.post(f"/v1/jobs/{running}/pause")
+    assert answer.status_code == 202
+    asked = answer.json()
+    assert (asked["state"], asked["pause"]["by"]) == ("running", "user")
+    assert {"resume", "cancel"} <= asked["links"].keys()
+    assert "pause" not in asked["links"]
+    api.store.jobs.rest(running, "preflight")
+    for job in (waiting, running):
+        shown = api.http.get(f"/v1/jobs/{job}").json()
+        assert (shown["state"], "resume it" in shown["next_action"]) == ("paused", True)
+        assert api.http.get("/v1/jobs", params={"state": "paused", "vm": shown["vm"]["id"]}).json()["items"]
+        answer = api.http.post(f"/v1/jobs/{job}/resume")
+        assert (answer.status_code, answer.json()["state"], answer.json()["pause"]) == (202, "queued", None)
+    kinds = [event["kind"] for event in api.http.get(f"/v1/jobs/{running}/events").json()["items"]]
+    assert kinds == ["job.state", "job.state", "job.pause", "job.state", "job.state"]
+    api.http.post(f"/v1/jobs/{waiting}/cancel")
+    for verb in ("pause", "resume"):
+        problem(api.http.post(f"/v1/jobs/{waiting}/{verb}"), 409, "conflict")
+
+
+def test_a_paused_job_in_a_workers_hands_is_asked_to_stop(api: Service) -> None:
+    job = api.submit()
+    api.admit()
+    api.http.post(f"/v1/jobs/{job}/pause")
+    api.store.jobs.rest(job, "preflight")
+    answer = api.http.post(f"/v1/jobs/{job}/cancel")
+    assert (answer.status_code, answer.json()["state"]) == (202, "paused")
+    assert answer.json()["next_action"].startswith("Stopping")
+
+
+def test_a_job_that_waits_for_room_says_so(api: Service) -> None:
+    job = api.submit()
+    api.admit()
+    room = Pause(by="space", since=now(), detail="pool default needs up to 3.2 GiB more", path="/p", resume_at_bytes=1)
+    api.store.jobs.rest(job, "transfer", room=room)
+    shown = api.http.get(f"/v1/jobs/{job}").json()
+    assert shown["state"] == "paused"
+    assert "needs up to 3.2 GiB more. It goes on by itself" in shown["next_action"]
+    event = api.http.get(f"/v1/jobs/{job}/events").json()["items"][-1]
+    assert (event["level"], "3.2 GiB" in event["message"]) == ("warning", True)
 
 
 def test_retrying(api: Service) -> None:
@@ -427,24 +624,29 @@ def test_pictures_and_manifests_come_from_the_job_folder_only(api: Service, tmp_
     folder.mkdir(parents=True)
     (folder / "console-boot.png").write_bytes(b"\x89PNG picture")
     (folder / "disk-0.manifest.json").write_text('{"version": 1}')
+    (folder / "disk-1.manifest.json").write_text("of a disk that the VM has not")
     (folder / "secret.txt").write_text("secret")
     (folder / "console-link.png").symlink_to(api.settings.secret_key_file)
     links = api.http.get(f"/v1/jobs/{job}").json()["links"]
     assert links["console"] == [f"/v1/jobs/{job}/console/boot.png"]
-    assert links["manifests"] == [f"/v1/jobs/{job}/manifest/0"]
+    (disk,) = api.http.get(links["disks"]).json()["items"]
+    assert disk["links"] == {"manifest": f"/v1/jobs/{job}/disks/2000/manifest"}
     picture = api.http.get(links["console"][0])
     assert (picture.headers["content-type"], picture.content) == ("image/png", b"\x89PNG picture")
-    assert api.http.get(links["manifests"][0]).json() == {"version": 1}
+    manifest = api.http.get(disk["links"]["manifest"])
+    assert manifest.json() == {"version": 1}
+    assert f"vmferry-{job}-disk-2000.manifest.json" in manifest.headers["content-disposition"]
     for path in (
         "console/other.png",
         "console/link.png",
         "console/..%2F..%2Fsecret.png",
         "console/%2E%2E.png",
-        "manifest/1",
-        "manifest/..%2Fsecret.txt",
-        "manifest/0.manifest.json",
+        "disks/2001/manifest",
+        "disks/..%2Fsecret.txt/manifest",
     ):
         assert api.http.get(f"/v1/jobs/{job}/{path}").status_code == 404, path
+    for key in ("0.manifest.json", "x"):
+        problem(api.http.get(f"/v1/jobs/{job}/disks/{key}/manifest"), 422, "invalid_request")
     assert api.http.get("/v1/jobs/..%2F../console/boot.png").status_code == 404
 
 
@@ -455,7 +657,9 @@ def test_pictures_and_manifests_come_from_the_job_folder_only(api: Service, tmp_
         ("GET", "/disks"),
         ("GET", "/events"),
         ("GET", "/console/boot.png"),
-        ("GET", "/manifest/0"),
+        ("GET", "/disks/2000/manifest"),
+        ("POST", "/pause"),
+        ("POST", "/resume"),
         ("POST", "/cancel"),
         ("POST", "/retry"),
         ("POST", "/rollback"),

@@ -17,6 +17,7 @@ import pytest
 from tests.lab.lab import Lab
 from tests.lab.specs import DiskSpec, VmSpec
 from tests.libvirt_host import LibvirtHost
+from tests.packages import disk, package, tar
 from tests.service import ROOT, Service
 
 HOSTILE = "[red]\u202e$(touch p)</name>"
@@ -77,6 +78,15 @@ def test_lists_say_what_is_registered(service: Service, lab: Lab, host: LibvirtH
     assert host.pool in service.run("target", "list").stdout
 
 
+def test_a_target_with_images_of_its_own_kind(service: Service, host: LibvirtHost) -> None:
+    words = ("--uri", host.uri, "--pool", host.pool, "--format", "raw", "--preallocation", "falloc", "--no-discard")
+    service.run("target", "add", "raw", *words, "--no-check")
+    (target,) = [target for target in service.json("target", "list") if target["name"] == "raw"]
+    assert (target["image"]["format"], target["image"]["discard"]) == ("raw", False)
+    assert "raw, falloc, no discard" in service.run("target", "list").stdout
+    service.run("target", "remove", "raw")
+
+
 def test_checks_are_shown_row_by_row(service: Service) -> None:
     for words in (("source", "check", "vc"), ("target", "check", "kvm")):
         answer = service.json(*words)
@@ -104,14 +114,49 @@ def test_an_untrusted_certificate_is_shown_and_can_be_pinned(service: Service, l
     service.run("source", "remove", "pinned")
 
 
+def test_a_folder_of_packages_is_a_source_like_any_other(service: Service, tmp_path: Path) -> None:
+    """No login is asked for; what is not in order fails the check, and keeps nobody from the rest."""
+    packed = disk("disk1.vmdk", b"data" * (1 << 18))
+    name = f"packed-{os.getpid()}"
+    (tmp_path / "one.ova").write_bytes(tar(package([packed], name=name)))
+    add = ("source", "add", "exports", str(tmp_path), "--kind", "ova")
+    answer = service.json(*add)
+    assert [row["name"] for row in answer["checks"]] == ["reachable", "package one.ova"]
+    (row,) = [s for s in service.json("source", "list") if s["name"] == "exports"]
+    assert (row["kind"], row["host"], row["username"]) == ("ova", str(tmp_path), "")
+    assert str(tmp_path)[:12] in service.run("source", "list").stdout
+    (vm,) = service.json("inventory", "exports")
+    assert (vm["name"], vm["power_state"], vm["folder"]) == (name, "off", "one.ova")
+    (tmp_path / "two.ova").write_bytes(tar(package([packed]))[:-30_000])
+    done = service.run("source", "check", "exports", check=False)
+    assert (done.returncode, "package two.ova" in done.stderr) == (3, True)
+    assert [vm["name"] for vm in service.json("inventory", "exports", "--refresh")] == [name]
+    dry = service.json("migrate", "exports", name, "--target", "kvm", "--strategy", "disk_only", "--dry-run")
+    assert [concern["code"] for concern in dry["concerns"]] == ["boot_not_checked"]
+    service.run("source", "remove", "exports")
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [
         (("job", "list", "--nonsense"), 2),
         (("source", "add", "x", "127.0.0.2", "-u", "u"), 2),
         (("source", "add", "x", "127.0.0.2", "-u", "u", "--insecure", "--thumbprint", "ab"), 2),
+        (("source", "add", "x", "127.0.0.2"), 2),
+        (("source", "add", "x", "/srv/x.ova", "--kind", "ova", "-u", "u"), 2),
+        (("source", "add", "x", "https://x/x.ova", "--kind", "ova", "--password-file", "/dev/null"), 2),
+        (("source", "add", "x", "x.ova", "--kind", "ova"), 3),
         (("target", "add", "x", "--network", "lan"), 2),
+        (("target", "add", "x", "--format", "vmdk"), 2),
+        (("target", "add", "x", "--format", "raw", "--compressed"), 3),
+        (("migrate", "vc", "no-such-vm", "--transport", "pigeon"), 2),
         (("target", "add", "x", "--uri", "qemu+ssh://elsewhere/system"), 3),
+        (("limit", "set", "200"), 2),
+        (("limit", "set", "1MB/s", "--window", "22:00-06:00=2MB/s"), 2),
+        (("limit", "clear", "--source", "vc", "--job", "x"), 2),
+        (("limit", "set", "1MB/s", "--window", "22:00-06:00=2MB/s", "--zone", "Nowhere"), 3),
+        (("limit", "set", "1MB/s", "--job", "no-such-job"), 5),
+        (("migrate", "vc", "no-such-vm", "--limit", "fast"), 2),
         (("migrate", "vc", "no-such-vm"), 5),
         (("source", "check", "no-such-source"), 5),
         (("job", "show", "no-such-job"), 5),
@@ -156,7 +201,22 @@ def test_a_dry_run_shows_the_domain_and_does_nothing(service: Service, host: Lib
     assert not service.json("job", "list")
 
 
+def test_limits_are_set_listed_and_cleared(service: Service) -> None:
+    windows = ("--window", "22:00-06:00=200MB/s", "--zone", "Europe/Berlin")
+    said = service.run("limit", "set", "20MB/s", "--source", "vc", *windows).stdout
+    assert "200 MB/s from 22:00 to 06:00 Europe/Berlin, otherwise 20 MB/s" in said
+    assert service.json("limit", "set", "1Gbit/s")["bytes_per_second"] == 125_000_000
+    listed = service.run("limit", "list").stdout
+    assert "125 MB/s" in listed
+    assert "vc" in listed
+    service.run("limit", "clear")
+    service.run("limit", "clear", "--source", "vc")
+    assert service.json("limit", "list") == []
+
+
 def test_a_blocker_ends_with_its_own_code(service: Service, vm: str) -> None:
+    service.run("target", "check", "kvm")  # what was seen a minute ago refuses nothing
+    service.run("inventory", "vc", "--refresh")
     for words in (migrate(vm, "--network", "*=none"), migrate(vm, "--network", "*=none", "--dry-run")):
         done = service.run(*words, check=False)
         assert done.returncode == 3, done.stderr
@@ -180,6 +240,13 @@ def test_a_move_is_followed_shown_reported_and_rolled_back(
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["job"]["id"] == job["id"]
     assert report["events"]
+
+    (disk,) = service.json("job", "show", job["id"])["disks"]
+    service.run("job", "manifest", job["id"], "--disk", str(disk["key"]), "--to", str(tmp_path / "manifest.json"))
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert (manifest["disk"], manifest["capacity"]) == (str(disk["key"]), disk["capacity_bytes"])
+    assert json.loads(service.run("job", "manifest", job["id"]).stdout) == manifest
+    assert service.run("job", "manifest", job["id"], "--disk", "1", check=False).returncode == 5
 
     asked = service.run("job", "rollback", job["id"], "--wait", check=False)
     assert asked.returncode == 1

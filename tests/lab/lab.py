@@ -25,7 +25,9 @@ class Lab:
 
     url, host, port, username, password: how to log in. ca_file: the lab's own CA; thumbprint: SHA-256 of the vCenter's
     certificate. log: the simulator's output. password_file: the password, mode 0600.
-    directory is the lab's own: what an earlier lab left there is removed. Times are in seconds.
+    directory is the lab's own: what an earlier lab left there is removed. Times are in seconds. datacenter is a path:
+    folders and name, with /, \\ and % in names escaped as in the inventory.
+    api_type HostAgent: it says that it is an ESXi host, and is a vCenter in all else.
     """
 
     def __init__(
@@ -37,10 +39,14 @@ class Lab:
         password: str | None = None,
         lease_timeout: float = 300,
         session_idle: float = 0,
+        http_idle: float = 0,
         host_self_signed: bool = False,
         address: str = "127.0.0.2",
         port: int = 0,
         api_version: str = "8.0.2.0",
+        api_type: str = "VirtualCenter",
+        datacenter: str = "DC0",
+        datastore: str = "lab",
     ) -> None:
         self.directory = directory.resolve()
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -61,8 +67,12 @@ class Lab:
             "Directory": str(self.directory),
             "LeaseTimeout": lease_timeout,
             "SessionIdle": session_idle,
+            "HTTPIdle": http_idle,
             "HostSelfSigned": host_self_signed,
             "APIVersion": api_version,
+            "APIType": api_type,
+            "Datacenter": datacenter,
+            "Datastore": datastore,
         }
         argv = [str(simulator()), "-config", str(self._secret("lab.json", json.dumps(config)))]
         self._session = requests.Session()
@@ -125,7 +135,7 @@ class Lab:
             for number, disk in enumerate(vm.disks):
                 path = Path(work) / f"{number}.raw"
                 disk.make(path)
-                spec["disks"].append({"path": str(path), "mode": disk.mode})
+                spec["disks"].append({"path": str(path), "mode": disk.mode, "thin": disk.thin})
             return str(self._call("add", spec))
 
     def vm(self, key: str) -> dict[str, Any]:
@@ -187,7 +197,8 @@ class Lab:
     ) -> None:
         """Disturb replies below a path ("/nfc/", "/folder/", "/sdk"); count=0: until clear().
 
-        status: instead of the reply. cut_*: close the connection there. flip_at: invert that byte. rate: bytes/s.
+        status: instead of the reply. cut_*: close the connection there. flip_at: invert that byte, of a file read in
+        ranges the one at that offset of the file, in the first reply that carries it. rate: bytes/s.
         """
         rule = {"Prefix": prefix, "Status": status, "CutBytes": cut_bytes, "CutPercent": cut_percent, "FlipAt": flip_at}
         self._call("http-fault", {**rule, "Rate": rate, "DelayMs": delay_ms, "Count": count, "Skip": skip})
@@ -222,16 +233,41 @@ class Lab:
         """Let the disks of running VMs be read through /folder."""
         self._call("settings", {"Lenient": lenient})
 
+    def set_busy(self, busy: bool) -> None:
+        """Whether something holds the files of all disks open, so that /folder refuses them as those of running VMs."""
+        self._call("settings", {"Busy": busy})
+
     def set_ranges(self, announced: bool) -> None:
         """Whether /folder announces and honours byte ranges."""
         self._call("settings", {"AnnounceRanges": announced})
+
+    def set_range_lie(self, how: str) -> None:
+        """What /folder sends for a range: other (bytes elsewhere, and says so), total (a wrong size of the file), less
+        (half of it), all (the whole file, with 200), or "" for the truth.
+        """
+        self._call("settings", {"RangeLie": how})
+
+    def set_unescape_once(self, once: bool) -> None:
+        """Whether /folder takes dcPath and dsName as they are after one unescaping; vCenter unescapes twice."""
+        self._call("settings", {"UnescapeOnce": once})
+
+    def set_datastore_type(self, kind: str) -> None:
+        """VMFS (default), NFS, vsan, VVOL, …; on vsan the disks' contents are in no file."""
+        self._call("settings", {"DatastoreType": kind})
+
+    def set_tracking_lie(self, how: str) -> None:
+        """How answers of QueryChangedDiskAreas are wrong: overlap, outside, backwards, stuck, half (of the areas is
+        left out), or "" for the truth.
+        """
+        self._call("settings", {"TrackingLie": how})
 
     def set_max_areas(self, areas: int) -> None:
         """How many extents one answer of QueryChangedDiskAreas holds."""
         self._call("settings", {"MaxAreas": areas})
 
     def calls(self) -> dict[str, int]:
-        """How often each vSphere method was called since the start or clear(); "nfc" counts requests for exports."""
+        """How often each vSphere method was called since the start or clear(); "nfc" counts requests for exports,
+        "folder" those for files, "range" those of them with a range."""
         counts: dict[str, int] = self._call("calls", {})
         return counts
 

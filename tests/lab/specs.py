@@ -14,6 +14,7 @@ class DiskSpec:
     """A disk: a copy of an image, or size_mib with fill_mib of data spread over it, the same for the same seed.
 
     format belongs to source: raw or qcow2. mode is VMware's disk mode, for example independent_persistent.
+    thin is what vSphere says of it; on this machine every disk is sparse.
     """
 
     source: Path | None = None
@@ -22,6 +23,7 @@ class DiskSpec:
     fill_mib: int = 0
     seed: int = 0
     mode: str = "persistent"
+    thin: bool = True
 
     def make(self, path: Path) -> None:
         """Write the disk's content to a new raw file."""
@@ -60,7 +62,9 @@ class NicSpec:
 
 @dataclass(frozen=True)
 class VmSpec:
-    """A VM. shutdown: "ok", or "hangs" for a guest that ignores a shutdown. guest_id is VMware's."""
+    """A VM. shutdown: "ok", or "hangs" for a guest that ignores a shutdown. guest_id is VMware's. folder is the one in
+    the datastore, which also names its files.
+    """
 
     name: str
     disks: list[DiskSpec]
@@ -76,3 +80,4 @@ class VmSpec:
     shutdown: str = "ok"
     snapshots: int = 0
     change_tracking: bool = False
+    folder: str = ""

@@ -91,11 +91,24 @@ def test_commands_of_the_readme_work(lab: Lab, host: LibvirtHost, service: Servi
     assert name not in [domain.name() for domain in host.domains()]
 
 
-def test_commands_of_the_operations_manual_work(service: Service) -> None:
+def test_commands_of_the_operations_manual_work(lab: Lab, host: LibvirtHost, service: Service) -> None:
+    name = f"{host.pool}-manual"
+    lab.add(VmSpec(name, [DiskSpec(size_mib=16, fill_mib=4)], on=False))
+    lab.http_fault("/nfc/", rate=64 << 10, count=0)  # JOB is still there when it is paused
+    source = ("source", "add", "vc", f"{lab.host}:{lab.port}", "--username", lab.username)
+    service.run(*source, "--ca-file", str(lab.ca_file))
+    service.run("target", "add", "manual", "--pool", host.pool, "--network", f"*={host.network}")
     for line in lines_of(ROOT / "docs" / "operations.md"):
-        if not line.startswith("make "):
-            assert line.startswith("vmferry ")
-            service.run(*shlex.split(line)[1:])
+        if line.startswith("make "):
+            continue
+        assert line.startswith("vmferry ")
+        line = line.replace("migrate vc web01", f"migrate vc {name} --target manual --strategy disk_only")
+        if "JOB" in line:
+            line = re.sub(r"\bJOB\b", service.json("job", "list")[0]["id"], line)
+        service.run(*shlex.split(line)[1:])
+    service.run("limit", "clear")
+    service.run("job", "cancel", service.json("job", "list")[0]["id"], "--wait")
+    lab.clear()
 
 
 def test_example_moves_a_vm_with_curl(lab: Lab, host: LibvirtHost, service: Service) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.domain.models import VM, Disk, Move, MoveOptions, Nic, TargetSpec
+from app.domain.models import VM, Disk, ImageOptions, Move, MoveOptions, Nic, TargetSpec
 
 UUID = "42106f2c-9a1b-4c37-8f5e-0123456789ab"
 
@@ -31,6 +31,7 @@ def make_vm(**changes: Any) -> VM:
     return VM.model_validate(fields | changes)
 
 
-def make_move(vm: VM | None = None, **options: Any) -> Move:
-    target = TargetSpec(id="t1", name="kvm1", networks={"VM Network": "lan", "*": "other"})
+def make_move(vm: VM | None = None, image: ImageOptions | None = None, **options: Any) -> Move:
+    networks = {"VM Network": "lan", "*": "other"}
+    target = TargetSpec(id="t1", name="kvm1", image=image or ImageOptions(), networks=networks)
     return Move(job_id="j1", vm=vm or make_vm(), target=target, options=MoveOptions(**options))

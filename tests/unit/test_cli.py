@@ -231,6 +231,24 @@ def test_following_ends_with_the_time() -> None:
     assert caught.value.exit_code == Exit.TIMED_OUT
 
 
+class _Paused:
+    def __init__(self, states: list[str]) -> None:
+        self.states = states
+
+    def get(self, _path: str, *, wait: float) -> dict[str, Any]:
+        return {"id": "j", "state": self.states.pop(0)}
+
+
+def test_waiting_for_a_pause() -> None:
+    jobs: Any = _Paused(["running", "paused"])
+    assert watch.until_paused(jobs, {"id": "j", "state": "running"}, None)["state"] == "paused"
+    for states, timeout, code in ((["failed"], None, Exit.CONFLICT), ([], 0.0, Exit.TIMED_OUT)):
+        jobs = _Paused(list(states))
+        with pytest.raises(CliError) as caught:
+            watch.until_paused(jobs, {"id": "j", "state": "running"}, timeout)
+        assert caught.value.exit_code == code
+
+
 def test_totals_for_people() -> None:
     progress = {"bytes_done": 1 << 30, "bytes_skipped": 1 << 30, "bytes_total": 4 << 30, "rate": 1 << 20, "eta_s": 75}
     assert watch.totals(progress) == "2.0 GiB of 4.0 GiB, 1.0 GiB of it zeros that were skipped, 1.0 MiB/s, 1:15 left"

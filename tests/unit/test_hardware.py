@@ -8,7 +8,7 @@ import pytest
 
 from app.domain.errors import InvalidRequest
 from app.domain.hardware import device_name, hardware_for
-from app.domain.models import VM, Disk, Hardware, Move, Nic, TargetSpec
+from app.domain.models import VM, Disk, Hardware, ImageOptions, Move, Nic, TargetSpec
 from tests.unit.moves import UUID, make_move, make_vm
 
 PATHS = ("/pool/0.qcow2", "/pool/1.qcow2")
@@ -82,6 +82,14 @@ def test_an_unmapped_network_is_refused() -> None:
 def test_each_disk_needs_its_file() -> None:
     with pytest.raises(InvalidRequest, match="2 disks"):
         hardware_for(make_move(), disk_paths=PATHS[:1], domain_uuid=UUID)
+
+
+def test_disks_are_images_of_the_targets_kind() -> None:
+    assert {(disk.format, disk.discard) for disk in hardware().disks} == {("qcow2", True)}
+    raw = hardware(image=ImageOptions(format="raw", discard=False))
+    assert {(disk.format, disk.discard) for disk in raw.disks} == {("raw", False)}
+    assert make_move(image=ImageOptions(format="raw")).volume_name(1) == "vmferry-j1-1.raw"
+    assert make_move().volume_name(0) == "vmferry-j1-0.qcow2"
 
 
 def test_every_field_of_hardware_is_set_by_the_table() -> None:

@@ -15,7 +15,7 @@ import pytest
 from app.domain.errors import InvalidRequest
 from app.domain.hardware import hardware_for
 from app.domain.libvirt_xml import NAMESPACE, domain_xml
-from app.domain.models import Hardware
+from app.domain.models import Hardware, ImageOptions
 from tests.unit.moves import UUID, make_move, make_vm
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -35,6 +35,7 @@ def hardware(vm: Any = None, *, accelerator: Any = "kvm", serial_log: str = "", 
 CASES = {
     "cold": hardware(serial_log="/var/log/libvirt/qemu/vmferry-j1-serial.log"),
     "disk_only": hardware(strategy="disk_only"),
+    "raw": hardware(image=ImageOptions(format="raw", discard=False)),
     "efi_tcg": hardware(make_vm(firmware="efi"), accelerator="tcg"),
     "efi_secure_windows": hardware(make_vm(firmware="efi", secure_boot=True, guest_id="windows2019srv_64Guest")),
 }

@@ -8,7 +8,20 @@ from typing import Any
 import pytest
 
 from app import preflight
-from app.domain.models import VM, Concern, Disk, Domain, Move, MoveOptions, Nic, Pool, TargetFacts, TargetSpec
+from app.domain.models import (
+    VM,
+    Concern,
+    Disk,
+    Domain,
+    ImageOptions,
+    Move,
+    MoveOptions,
+    Nic,
+    Pool,
+    Reservation,
+    TargetFacts,
+    TargetSpec,
+)
 from app.preflight import domain_name
 
 GIB = 1 << 30
@@ -31,6 +44,8 @@ def judge(
     options: dict[str, Any] | None = None,
     facts: dict[str, Any] | None = None,
     networks: dict[str, str] | None = None,
+    reserved: tuple[Reservation, ...] = (),
+    image: dict[str, Any] | None = None,
 ) -> list[Concern]:
     """The findings for an ordinary VM and target, with these differences."""
     plain: dict[str, Any] = {
@@ -49,14 +64,25 @@ def judge(
         "networks": ("lan",),
         "tools": {"virt-v2v-in-place": "2.2.0"},
     }
-    target = TargetSpec(id="t", name="kvm1", networks={"*": "lan"} if networks is None else networks)
+    target = TargetSpec(
+        id="t",
+        name="kvm1",
+        image=ImageOptions.model_validate(image or {}),
+        networks={"*": "lan"} if networks is None else networks,
+    )
     move = Move(
         job_id="j1",
         vm=VM.model_validate(plain | (vm or {})),
         target=target,
         options=MoveOptions.model_validate(options or {}),
+        reserved=reserved,
     )
     return preflight.run(move, TargetFacts.model_validate(seen | (facts or {})))
+
+
+def reserve(*sizes: int) -> dict[str, Any]:
+    """Other jobs, db0, db1, …, that will still write so many GiB."""
+    return {"reserved": tuple(Reservation(job=f"job{n}", vm=f"db{n}", bytes=gib * GIB) for n, gib in enumerate(sizes))}
 
 
 def codes(found: list[Concern]) -> list[tuple[str, str]]:
@@ -105,7 +131,13 @@ def test_an_ordinary_vm_raises_no_concern() -> None:
         ("pool_inactive", "blocker", {"facts": pool(active=False)}),
         ("pool_type_unsupported", "blocker", {"facts": pool(type="logical")}),
         ("pool_may_fill_up", "warning", {"facts": pool(free_bytes=5 * GIB)}),
+        ("pool_may_fill_up", "warning", reserve(41)),
         ("pool_full", "blocker", {"facts": pool(free_bytes=GIB - 1)}),
+        ("pool_full", "blocker", {"facts": pool(free_bytes=GIB - 1)} | reserve(41)),
+        ("pool_is_reserved", "blocker", reserve(30, 20)),
+        ("pool_is_reserved", "blocker", reserve(41) | {"image": {"preallocation": "full"}}),
+        ("pool_full", "blocker", {"facts": pool(free_bytes=9 * GIB), "image": {"preallocation": "falloc"}}),
+        ("pool_may_fill_up", "warning", {"facts": pool(free_bytes=9 * GIB), "image": {"preallocation": "metadata"}}),
         ("network_not_mapped", "blocker", {"networks": {"Other": "lan"}}),
         ("network_missing", "blocker", {"networks": {"*": "gone"}}),
         ("network_missing", "blocker", {"options": {"networks": {"VM Network": "gone"}}}),
@@ -133,6 +165,7 @@ def test_what_each_rule_finds(code: str, severity: str, given: dict[str, Any]) -
     [
         {"facts": domain(name="web", uuid=UUID, job="j1")},  # what an earlier run of this job defined
         {"facts": pool(free_bytes=10 * GIB)},
+        reserve(30, 10),
         {"facts": pool(type="netfs")},
         {"networks": {"VM Network": "lan"}},
         {"networks": {}, "options": {"networks": {"VM Network": "lan"}}},
@@ -165,11 +198,30 @@ def test_a_missing_network_is_told_once() -> None:
     assert codes(judge(vm={"nics": nics}, networks={"*": "gone"})) == [("blocker", "network_missing")]
 
 
+def test_what_the_source_itself_has_to_say_is_passed_on() -> None:
+    told = Concern(code="manifest_missing", severity="info", cause="there is no manifest", remedy="Make one.")
+    assert judge(vm={"concerns": (told,)}) == [told]
+
+
+def test_a_vm_in_a_package_needs_neither_tools_nor_a_shutdown() -> None:
+    """Off, without Tools, with a sparse disk and without a host: nothing of that is in its way."""
+    package = {"power_state": "off", "tools": "not_installed", **disk(backing="sparse", thin=True)}
+    assert codes(judge(vm=package)) == [("info", "boot_not_checked")]
+    assert codes(judge(vm=package, options={"power_on": True})) == []
+
+
 def test_every_disk_is_judged() -> None:
     disks = (Disk(**DISK), Disk(**DISK | {"key": 2001, "label": "Hard disk 2", "backing": "rdm_physical"}))
     found = judge(vm={"disks": disks})
     assert codes(found) == [("blocker", "disk_is_rdm")]
     assert "Hard disk 2" in found[0].cause
+
+
+def test_who_has_reserved_the_room_is_named() -> None:
+    (found,) = judge(**reserve(30, 20))
+    assert "50.0 GiB are reserved by job job0 (db0, 30.0 GiB), job job1 (db1, 20.0 GiB)" in found.cause
+    (found,) = judge(**reserve(*[10] * 7))
+    assert found.cause.endswith("job job4 (db4, 10.0 GiB) and 2 more")
 
 
 def test_blockers_come_first() -> None:

@@ -76,6 +76,11 @@ def test_hold_leaves_the_source_as_a_failed_shutdown_left_it() -> None:
     assert run(Notes(fails="shutdown"), hold=True).said == ["preflight", "shutdown"]
 
 
+def test_hold_keeps_what_a_failed_transfer_has_copied() -> None:
+    """Its journal knows what is on the target: a retry goes on there."""
+    assert run(Notes(fails="transfer"), hold=True).said == ["preflight", "shutdown", "transfer"]
+
+
 def test_a_cancel_rolls_back_even_where_a_failure_would_hold() -> None:
     notes = run(Notes(fails="convert", cancelled=True), hold=True)
     assert notes.said[5:] == ["undo", "-convert", "-verify_copy", "-transfer", "-shutdown", "-preflight"]

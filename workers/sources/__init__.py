@@ -6,17 +6,20 @@ from collections.abc import Callable
 
 from app.domain.models import SourceSpec
 from app.ports.source import Source
+from workers.sources.ova.source import OvaSource
+from workers.sources.vsphere.nbdkit import NbdkitOptions
 from workers.sources.vsphere.source import VsphereSource
 
-_KINDS: dict[str, Callable[[SourceSpec], Source]] = {
+_KINDS: dict[str, Callable[[SourceSpec, NbdkitOptions], Source]] = {
     "vcenter": VsphereSource,
     "esxi": VsphereSource,
+    "ova": lambda spec, _nbdkit: OvaSource(spec),
 }
 
 
-def open_source(spec: SourceSpec) -> Source:
+def open_source(spec: SourceSpec, nbdkit: NbdkitOptions | None = None) -> Source:
     """The adapter for a registered source. Nothing is connected before the first call; the caller closes it.
 
-    Raises InvalidRequest for a host, thumbprint or CA bundle that cannot be read.
+    Raises InvalidRequest for a host, path, URL, thumbprint or CA bundle that cannot be read.
     """
-    return _KINDS[spec.kind](spec)
+    return _KINDS[spec.kind](spec, nbdkit or NbdkitOptions())

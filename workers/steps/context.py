@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,9 @@ from app.ports.converter import Converter
 from app.ports.source import Source
 from app.ports.store import JobStore
 from app.ports.target import Target
+from workers.room import Room, room_at
+from workers.transfer.slots import HostSlots
+from workers.transfer.throttle import LimitsWatcher, Throttle, Throttles
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,15 @@ class Adapters:
     converter: Converter
     clock: Clock
     home: Path  # VMFERRY_HOME
-    transfer_workers: int = 2
+    transfer_workers: int = 2  # threads that inflate, hash and write the streams of a job
+    disk_connections: int = 4  # to the source, for each disk that is read in ranges
+    slots: HostSlots = field(default_factory=lambda: HostSlots(8))
+    room: Callable[[Path], Room | None] = room_at
+    space_poll_s: float = 5.0  # how often a job that waits for room looks
+
+    @cached_property
+    def throttles(self) -> Throttles:
+        return Throttles(self.clock)
 
 
 class Step(Protocol):
@@ -61,9 +72,10 @@ class StepContext:
         self.adapters = adapters
         self.clock = adapters.clock
         self.attempt = attempt
-        self.cancel = cancel  # raises Cancelled or Parked
         self.fence = fence  # raises Parked when another worker has taken the job over
         self.log = structlog.get_logger("job").bind(job_id=job_id)
+        self._check = cancel
+        self._watcher: LimitsWatcher | None = None
         self._job_id = job_id
         self._opened = ExitStack()
 
@@ -76,6 +88,21 @@ class StepContext:
     @property
     def job(self) -> Job:
         return self.store.job(self._job_id)
+
+    def cancel(self) -> None:
+        """Raise Cancelled, Paused or Parked when the work shall stop; a throttle in use follows its limits by this."""
+        self._check()
+        if self._watcher is not None:
+            self._watcher.poll()
+
+    @cached_property
+    def throttle(self) -> Throttle:
+        """What the bytes read from the source pass through. Whoever uses it must call `cancel` now and then."""
+        throttle = self.adapters.throttles.of(self._job_id, self.job.source_id)
+        watcher = LimitsWatcher(lambda: self.store.limits(self._job_id), throttle, self.clock)
+        watcher.poll()
+        self._watcher = watcher
+        return throttle
 
     @cached_property
     def source(self) -> Source:
@@ -128,14 +155,15 @@ class StepContext:
         return path
 
     def require_source_off(self) -> None:
-        """Raise SourceChanged when the source runs, or ran since it was seen off: the copy may be stale."""
+        """Raise SourceChanged when the source runs, or changed since it was seen off: the copy may be stale."""
         job = self.job
         if job.off_since is None:
             raise SourceChanged("the source was never seen off", "Retry the job.")
         if self.source.started_since(job.vm_id, job.off_since):
             raise SourceChanged(
-                f"{job.vm_name} was started on {job.source_name} while it was being moved: the copy is out of date",
-                "Find out who started it; submit the move again when it may be off.",
+                f"{job.vm_name} was started or written on {job.source_name} while it was being moved: the copy is out"
+                " of date",
+                "Find out who did that; submit the move again when it stays as it is.",
             )
 
     def event(self, message: str, *, level: str = "info") -> None:

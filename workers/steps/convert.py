@@ -26,7 +26,7 @@ def do(ctx: StepContext) -> str:
         _remove_overlays(bases)
         overlays = [overlay_path(base) for base in bases]
         for base, overlay in zip(bases, overlays, strict=True):
-            qcow2.create_overlay(overlay, base, "qcow2")
+            qcow2.create_overlay(overlay, base, ctx.target_spec.image.format)
         report = ctx.adapters.converter.convert(vm, overlays, cancel=ctx.cancel, log=ctx.event)
         ctx.fence()
         ctx.store.record(job.id, guest=report, data={"converted": True})

@@ -1,4 +1,4 @@
-"""Leave the source off, and write on it where it went."""
+"""Leave the source off, and write on it where it went, where it keeps notes."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ def do(ctx: StepContext) -> str:
     ctx.fence()
     if note not in text:
         ctx.source.annotate(job.vm_id, f"{text}\n{note}" if text else note)
+        if note not in ctx.source.vm(job.vm_id).annotation:
+            ctx.store.drop(job.id, "annotation", job.vm_id)
+            return "the source stays as it is; it keeps no note of where it went"
     ctx.store.keep(job.id, Artefact(kind="annotation", name=job.vm_id, made=True, data={"note": note}))
     return "the source stays off and says where it went"
 

@@ -8,6 +8,7 @@ from app import preflight as rules
 from app.domain.errors import PreflightFailed
 from app.domain.job import SourceBefore
 from app.domain.models import DiskProgress, Leftover
+from app.domain.space import reservations
 from workers.steps.context import StepContext
 
 
@@ -19,7 +20,8 @@ def do(ctx: StepContext) -> str:
     )
     ctx.store.record(job.id, vm=vm, before=before, domain_uuid=vm.uuid)
     facts = ctx.target.facts()
-    concerns = rules.run(ctx.move, facts)
+    reserved = reservations(ctx.store.sharing_pool(job.id), job)
+    concerns = rules.run(ctx.move.model_copy(update={"reserved": reserved}), facts)
     ctx.store.record(job.id, concerns=tuple(concerns))
     if any(concern.severity == "blocker" for concern in concerns):
         raise PreflightFailed(concerns)

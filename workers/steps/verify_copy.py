@@ -23,6 +23,7 @@ def do(ctx: StepContext) -> str:
         result = verify_copy(
             ctx.volume(index),
             Manifest.load(manifest_path(ctx.folder, index)),
+            format=ctx.target_spec.image.format,
             progress=progress,
             cancel=ctx.cancel,
             workers=ctx.adapters.transfer_workers,

@@ -1,30 +1,38 @@
-"""The source's stream into an empty qcow2: read, inflate, hash and write at the same time, zeros never written."""
+"""A source's disk into an image: read, stored and hashed at the same time, and never twice what a journal proves."""
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from app.domain.errors import Conflict
-from app.ports.disks import ByteStream
+from app.domain.models import ImageOptions
+from app.ports.disks import Area, RangeDisk, StreamDisk
 from app.ports.source import CancelCheck
 from converters.qcow2 import check_plain
 from converters.qemu_nbd import NbdImage, open_nbd
-from converters.vmdk_stream import Grain, StreamReader
-from workers.transfer.manifest import EXTENT, Manifest, ManifestBuilder, digest
-from workers.transfer.pipeline import BATCH, in_order
+from workers.transfer.extents import Extent, ExtentTable
+from workers.transfer.journal import Journal
+from workers.transfer.manifest import EXTENT, Manifest
+from workers.transfer.pipeline import Take
+from workers.transfer.ranges import Window, copy_ranges, windows_of
+from workers.transfer.sink import CELL, WINDOW, Sink, Written
+from workers.transfer.streams import copy_stream
 
 PROGRESS_SECONDS = 0.5
-WRITE = 512 << 10  # the most that one write takes: larger ones cost qemu-nbd up to four times the CPU
+COMMIT_BYTES = 32 << 20  # for each connection: what a crash may cost
+SAMPLE = 64  # one of so many extents is read again, at least SAMPLE_LEAST of them
+SAMPLE_LEAST = 64
 
 
 @dataclass(frozen=True)
 class CopyProgress:
-    """Guest bytes written, guest bytes found to be zeros, and bytes read from the stream, up to now."""
+    """Guest bytes written, guest bytes known to be zeros, and bytes read from the source, up to now."""
 
     bytes_done: int
     bytes_skipped: int
@@ -32,118 +40,174 @@ class CopyProgress:
 
 
 @dataclass(frozen=True)
-class _Batch:
-    """Grains inside BATCH guest bytes from `offset` on, `wire_bytes` into the stream."""
+class Pace:
+    """How a copy may run: connections to the source (one for a stream), threads that store, the limit on bytes."""
 
-    offset: int
-    grains: list[Grain]
-    wire_bytes: int
+    connections: int = 4
+    threads: int = 2
+    take: Take = lambda count, cancel: None
 
-
-@dataclass(frozen=True)
-class _Written:
-    end: int
-    data_bytes: int
-    digests: list[tuple[int, bytes]]  # of extents that are not all zeros
-    wire_bytes: int
+    def for_disk(self, disk: StreamDisk | RangeDisk) -> int:
+        """How many threads store at a time."""
+        return self.threads if isinstance(disk, StreamDisk) else self.connections
 
 
-def copy_stream(
-    stream: ByteStream,
+def copy_disk(
+    disk: StreamDisk | RangeDisk,
     target: Path,
-    capacity: int,
+    journal: Journal,
     *,
+    image: ImageOptions = ImageOptions(),  # noqa: B008  frozen
+    pace: Pace = Pace(),
     progress: Callable[[CopyProgress], None],
     cancel: CancelCheck,
-    disk: str = "",
-    workers: int = 2,
+    name: str = "",
 ) -> Manifest:
-    """Copy a streamOptimized VMDK into the fresh qcow2 at `target`, both of `capacity` bytes, and say what was copied.
+    """Copy the disk into the image at `target`, which is empty or holds what `journal` says, and say what was copied.
 
-    When this returns, all bytes are on the disk and the image is closed. `progress` is called twice a second and at
-    the end, in the caller's thread, as is `cancel`, whose exception passes through. After any exception the target is
-    worthless, and no process or thread is left. The stream is not closed.
-    Raises UnsafeImage, TransferInterrupted, NoSpace, Conflict (the target is not empty or of another size), ToolFailed,
-    ToolMissing, and whatever the stream raises.
+    When this returns, all bytes are on the disk and the image is closed. `progress` is called twice a second and at the
+    end, in the caller's thread, as is `cancel`, whose exception passes through. After an exception a later call with
+    the same target and a resumed journal goes on: ranges where they were, a stream from its start without writing
+    anything twice. No process or thread is left.
+    Raises UnsafeImage, TransferInterrupted, NoSpace, SourceChanged (not what it was when the journal was written),
+    Conflict (the target is not empty or of another size), ToolFailed, ToolMissing, and whatever the disk raises.
     """
-    check_plain(target)
-    with open_nbd(target, writable=True, connections=workers) as image:
-        _require_empty(image, capacity)
-        reader = StreamReader(stream, capacity)
-        manifest = ManifestBuilder(disk, capacity)
-        written, told = 0, time.monotonic()
-        results = in_order(
-            lambda batch: _write(batch, reader, image),
-            _batches(reader),
-            workers=workers,
-            cancel=cancel,
-            abort=image.kill,
-        )
+    table = journal.table
+    if image.format == "qcow2":
+        check_plain(target)
+    cluster = image.cluster_kib << 10
+    compressed = image.compressed and table.capacity % cluster == 0  # QEMU compresses whole clusters only
+    with open_nbd(
+        target,
+        format=image.format,
+        writable=True,
+        compressed=compressed,
+        discard=image.discard,
+        connections=pace.for_disk(disk) + 1,
+    ) as opened:
+        if opened.size != table.capacity:
+            raise Conflict(f"{target} has {opened.size} bytes, the disk {table.capacity}")
+        if not table.known_bytes:
+            _require_empty(opened)
+        sink = Sink(table, opened, cell=max(CELL, cluster) if compressed else CELL)
+        windows = list(windows_of(disk.areas(), sink.wants)) if isinstance(disk, RangeDisk) else None
+        state = _State(journal, windows)
+        results = _read(disk, sink, windows, pace, cancel, opened.kill)
+        told = time.monotonic()
         with closing(results):
             for result in results:
-                for index, value in result.digests:
-                    manifest.add(index, value)
-                written += result.data_bytes
+                state.add(result)
+                if state.since_commit >= COMMIT_BYTES * pace.for_disk(disk):
+                    opened.flush()
+                    state.commit()
                 if (now := time.monotonic()) - told >= PROGRESS_SECONDS:
                     told = now
-                    progress(CopyProgress(written, result.end - written, result.wire_bytes))
+                    progress(state.seen())
         cancel()
-        image.flush()
-    progress(CopyProgress(written, capacity - written, reader.wire_bytes))
-    return manifest.build(data_bytes=written, wire_bytes=reader.wire_bytes)
+        opened.flush()
+    state.commit()
+    progress(CopyProgress(table.data_bytes, table.capacity - table.data_bytes, state.wire_bytes))
+    return table.manifest(name, wire_bytes=state.wire_bytes)
 
 
-def _require_empty(image: NbdImage, capacity: int) -> None:
-    """Zeros are never written, so whatever is there already would stay."""
-    if image.size != capacity:
-        raise Conflict(f"{image.path} has {image.size} bytes, the disk {capacity}")
-    for offset, length, zero in image.extents():
-        if not zero:
-            raise Conflict(f"{image.path} is not empty: it holds {length} bytes at {offset}", "Use a new volume.")
+def read_again(
+    disk: StreamDisk | RangeDisk,
+    table: ExtentTable,
+    how: Literal["sample", "all"],
+    *,
+    pace: Pace = Pace(),
+    cancel: CancelCheck,
+) -> int:
+    """Read the source a second time, over new connections, and compare; answers the guest bytes compared.
+
+    It finds what went wrong on the wire where no checksum guards it, as in a flat file's ranges. A sample is one extent
+    in SAMPLE of those with data; a stream is read whole either way. Raises SourceChanged for a difference.
+    """
+    sink = Sink(table)
+    windows = None
+    if isinstance(disk, RangeDisk):
+        areas = disk.areas() if how == "all" else _sample(list(disk.areas()))
+        windows = list(windows_of(areas, sink.wants))
+    results = _read(disk, sink, windows, pace, cancel, lambda: None)
+    with closing(results):
+        return sum(result.again for result in results)
 
 
-def _batches(reader: StreamReader) -> Iterator[_Batch]:
-    grains: list[Grain] = []
-    start = 0
-    for grain in reader:
-        if grain.offset >= start + BATCH:
-            if grains:
-                yield _Batch(start, grains, reader.wire_bytes)
-            grains, start = [], grain.offset // BATCH * BATCH
-        grains.append(grain)
-    if grains:
-        yield _Batch(start, grains, reader.wire_bytes)
-
-
-def _write(batch: _Batch, reader: StreamReader, image: NbdImage) -> _Written:
-    """Inflate a batch into one buffer, write its runs of data, hash its extents."""
-    size = min(BATCH, image.size - batch.offset)
-    buffer = memoryview(bytearray(size))
-    touched: set[int] = set()
-    runs: list[list[int]] = []
-    for grain in batch.grains:
-        data = reader.inflate(grain)
-        if data == _zeros(len(data)):
-            continue
-        start = grain.offset - batch.offset
-        end = start + len(data)
-        buffer[start:end] = data
-        touched.add(start // EXTENT)
-        if runs and runs[-1][1] == start and end - runs[-1][0] <= WRITE:
-            runs[-1][1] = end
-        else:
-            runs.append([start, end])
-    for start, end in runs:
-        image.write(buffer[start:end], batch.offset + start)
-    first = batch.offset // EXTENT
-    return _Written(
-        end=batch.offset + size,
-        data_bytes=sum(end - start for start, end in runs),
-        digests=[(first + part, digest(buffer[part * EXTENT : (part + 1) * EXTENT])) for part in sorted(touched)],
-        wire_bytes=batch.wire_bytes,
+def _read(
+    disk: StreamDisk | RangeDisk,
+    sink: Sink,
+    windows: list[Window] | None,
+    pace: Pace,
+    cancel: CancelCheck,
+    abort: Callable[[], None],
+) -> Generator[Written, None, None]:
+    if isinstance(disk, StreamDisk):
+        return copy_stream(disk, sink, threads=pace.threads, take=pace.take, cancel=cancel, abort=abort)
+    return copy_ranges(
+        disk, sink, windows or [], connections=pace.connections, take=pace.take, cancel=cancel, abort=abort
     )
 
 
-@cache
-def _zeros(size: int) -> bytes:
-    return bytes(size)
+def _require_empty(image: NbdImage) -> None:
+    """Zeros are never written, so whatever is there already would stay. A block device is made empty.
+
+    What the format does not know to be zeros (preallocated space, the start of a raw file) is read.
+    """
+    if image.path.is_block_device():
+        image.zero()
+        return
+    for offset, length, zero in image.extents():
+        for place in () if zero else range(offset, offset + length, WINDOW):
+            size = min(WINDOW, offset + length - place)
+            if image.read(size, place).strip(b"\0"):
+                raise Conflict(f"{image.path} is not empty: it holds data at {place}", "Use a new volume.")
+
+
+def _sample(areas: list[Area]) -> list[Area]:
+    """Whole extents of the areas, chosen by chance, and all that the areas have of each."""
+    with_data = sorted({index for area in areas for index in range(area.offset // EXTENT, -(-_end(area) // EXTENT))})
+    chosen = set(random.sample(with_data, min(len(with_data), max(SAMPLE_LEAST, len(with_data) // SAMPLE))))
+    found: list[Area] = []
+    for area in areas:
+        for index in range(area.offset // EXTENT, -(-_end(area) // EXTENT)):
+            if index in chosen:
+                start, end = max(area.offset, index * EXTENT), min(_end(area), (index + 1) * EXTENT)
+                found.append(Area(start, end - start))
+    return found
+
+
+def _end(area: Area) -> int:
+    return area.offset + area.length
+
+
+class _State:
+    """How far a copy is."""
+
+    def __init__(self, journal: Journal, windows: list[Window] | None) -> None:
+        self.wire_bytes = journal.wire_bytes
+        self.since_commit = 0  # bytes read that a crash would lose
+        self._journal = journal
+        self._new: list[Extent] = []
+        self._left = None if windows is None else sum(piece.length for w in windows for piece in w.pieces)
+        self._place = 0  # of a stream
+
+    def add(self, result: Written) -> None:
+        for extent in result.extents:
+            self._journal.table.add(extent)
+        self._new += result.extents
+        self.since_commit += result.wire_bytes
+        self.wire_bytes += result.wire_bytes
+        self._place = result.offset + result.size
+        if self._left is not None:
+            self._left -= result.wire_bytes
+
+    def commit(self) -> None:
+        """To be called when what was added before has been flushed."""
+        self._journal.commit(self._new, self.wire_bytes)
+        self._new, self.since_commit = [], 0
+
+    def seen(self) -> CopyProgress:
+        """What no area names is skipped from the start; of a stream, what lies before its place."""
+        data, capacity = self._journal.table.data_bytes, self._journal.table.capacity
+        passed = self._place if self._left is None else capacity - self._left
+        return CopyProgress(data, max(0, passed - data), self.wire_bytes)

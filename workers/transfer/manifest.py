@@ -10,8 +10,8 @@ import binascii
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -128,31 +128,3 @@ class Manifest:
             return cls.from_dict(json.loads(path.read_bytes()))
         except (ValueError, RecursionError) as error:
             raise InvalidRequest(f"{path} is no manifest: {error}") from error
-
-
-@dataclass
-class ManifestBuilder:
-    """Collects digests in ascending order of extents."""
-
-    disk: str
-    capacity: int
-    _present: bytearray = field(init=False)
-    _digests: bytearray = field(init=False, default_factory=bytearray)
-
-    def __post_init__(self) -> None:
-        self._present = bytearray(-(-self.capacity // (EXTENT * 8)))
-
-    def add(self, index: int, digest: bytes) -> None:
-        self._present[index >> 3] |= 1 << (index & 7)
-        self._digests += digest
-
-    def build(self, *, data_bytes: int, wire_bytes: int) -> Manifest:
-        return Manifest(
-            disk=self.disk,
-            capacity=self.capacity,
-            present=bytes(self._present),
-            digests=bytes(self._digests),
-            data_bytes=data_bytes,
-            wire_bytes=wire_bytes,
-            created=datetime.now(UTC),
-        )

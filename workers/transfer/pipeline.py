@@ -7,8 +7,12 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
-BATCH = 2 << 20  # guest bytes that one thread works on at a time
+from app.ports.source import CancelCheck
+
 AHEAD = 4  # batches waiting for each thread
+
+Take = Callable[[int, CancelCheck], None]
+"""Called with the bytes that were just read from a source. It may wait, to keep a limit, until the check raises."""
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -14,7 +14,8 @@ from app.ports.source import CancelCheck
 from converters.qcow2 import Format, check_plain
 from converters.qemu_nbd import NbdImage, open_nbd
 from workers.transfer.manifest import EXTENT, Manifest, digest, zero_digest
-from workers.transfer.pipeline import BATCH, in_order
+from workers.transfer.pipeline import in_order
+from workers.transfer.sink import WINDOW
 
 PROGRESS_SECONDS = 0.5
 NAMED_OFFSETS = 8  # how many differing places an error lists
@@ -31,7 +32,7 @@ class VerifyResult:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Up to BATCH bytes from `offset` on; of each extent its digest (None: zeros) and whether it is a hole."""
+    """Up to WINDOW bytes from `offset` on; of each extent its digest (None: zeros) and whether it is a hole."""
 
     offset: int
     length: int
@@ -94,8 +95,8 @@ def verify_copy(
 def _batches(image: NbdImage, manifest: Manifest) -> Iterator[_Batch]:
     """The whole image in order, each extent with whether all of it is a hole, so that it need not be read."""
     extents = zip(manifest.extents(), _holes(image), strict=True)
-    for offset in range(0, image.size, BATCH):
-        yield _Batch(offset, min(BATCH, image.size - offset), list(islice(extents, BATCH // EXTENT)))
+    for offset in range(0, image.size, WINDOW):
+        yield _Batch(offset, min(WINDOW, image.size - offset), list(islice(extents, WINDOW // EXTENT)))
 
 
 def _holes(image: NbdImage) -> Iterator[bool]:

@@ -11,12 +11,11 @@ from fastapi.responses import FileResponse, StreamingResponse
 
 from app.api import streams
 from app.api.deps import Given, Paged, Services, Wait
-from app.api.schemas import DryRunOut, JobOut, NewJob, PageOf, Rollback
+from app.api.schemas import DiskOut, DryRunOut, JobOut, NewJob, PageOf, Rollback
 from app.api.streams import MAX_ID
-from app.api.views import job_out
+from app.api.views import disks_out, job_out
 from app.api.waiting import until
 from app.domain.job import Event, Job
-from app.domain.models import DiskProgress
 from app.domain.states import TERMINAL, JobState
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -38,7 +37,7 @@ def submit_job(new: NewJob, given: Given, response: Response, dry_run: bool = Fa
             domain_xml=planned.domain_xml,
             steps=planned.steps,
         )
-    job = given.jobs.submit(*asked)
+    job = given.jobs.submit(*asked, limit=new.limit)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job_out(job, given.files)
 
@@ -70,8 +69,15 @@ async def show_job(job_id: str, given: Given, wait: Wait = 0) -> JobOut:
 
 
 @router.get("/{job_id}/disks")
-def show_disks(job_id: str, given: Given) -> PageOf[DiskProgress]:
-    return PageOf(items=list(given.store.jobs.job(job_id).disks))
+def show_disks(job_id: str, given: Given) -> PageOf[DiskOut]:
+    return PageOf(items=disks_out(given.store.jobs.job(job_id), given.files))
+
+
+@router.get("/{job_id}/disks/{key}/manifest", response_class=FileResponse)
+def show_manifest(job_id: str, key: int, given: Given) -> FileResponse:
+    """The hashes of a disk as it left the source, for `vmferry image verify`; 404 until it was copied."""
+    name = f"vmferry-{job_id}-disk-{key}.manifest.json"
+    return FileResponse(given.files.manifest(job_id, str(key)), media_type="application/json", filename=name)
 
 
 @router.get("/{job_id}/events", response_model=PageOf[Event], responses={200: {"content": {"text/event-stream": {}}}})
@@ -103,10 +109,16 @@ def show_console(job_id: str, name: str, given: Given) -> FileResponse:
     return FileResponse(given.files.console(job_id, name), media_type="image/png")
 
 
-@router.get("/{job_id}/manifest/{disk}", response_class=FileResponse)
-def show_manifest(job_id: str, disk: str, given: Given) -> FileResponse:
-    """The hashes of a disk as it left the source; `disk` counts from 0."""
-    return FileResponse(given.files.manifest(job_id, disk), media_type="application/json")
+@router.post("/{job_id}/pause", status_code=202)
+def pause_job(job_id: str, given: Given, response: Response) -> JobOut:
+    """A waiting job is paused at once (200); a running one at its next safe point. Nothing is undone."""
+    return _asked(given.jobs.pause(job_id), given, response)
+
+
+@router.post("/{job_id}/resume", status_code=202)
+def resume_job(job_id: str, given: Given, response: Response) -> JobOut:
+    """A paused job waits for a free slot and goes on where it was."""
+    return _asked(given.jobs.resume(job_id), given, response)
 
 
 @router.post("/{job_id}/cancel", status_code=202)
@@ -128,7 +140,7 @@ def rollback_job(job_id: str, given: Given, response: Response, body: Rollback =
 
 
 def _asked(job: Job, given: Services, response: Response) -> JobOut:
-    if job.state in TERMINAL:
+    if job.state in TERMINAL or (job.state is JobState.PAUSED and not job.stop_requested):
         response.status_code = 200
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job_out(job, given.files)

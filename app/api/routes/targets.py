@@ -20,6 +20,7 @@ def add_target(new: NewTarget, given: Given, response: Response) -> RegisteredTa
         kind=new.kind,
         uri=new.uri,
         pool=new.pool,
+        image=new.image,
         networks=new.networks,
         credential=new.credential,
     )

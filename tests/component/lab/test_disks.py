@@ -6,7 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 import requests
@@ -221,5 +221,96 @@ def test_folder(lab: Lab, api: Any) -> None:
         lab.http_fault("/folder/", cut_percent=50)
         with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
             session.get(url, timeout=30)
+        lab.clear()
+        lab.set_datastore_type("vsan")
+        assert session.get(url, timeout=30).status_code == 404
+        lab.clear()
+        assert session.get(url.replace("dsName=lab", "dsName=other"), timeout=30).status_code == 404
+        assert session.get(url.replace("dcPath=DC0", "dcPath=%2544%43%30"), timeout=30).status_code == 200
         vmx = session.get(url.replace("-flat.vmdk", ".vmx"), timeout=30)
         assert 'displayName = "folder"' in vmx.text
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "span"),
+    [
+        ("other", 206, "bytes 66048-66559/8388608"),
+        ("total", 206, "bytes 512-1023/8389120"),
+        ("less", 206, "bytes 512-767/8388608"),
+        ("all", 200, None),
+    ],
+)
+def test_lies_about_ranges(lab: Lab, how: str, status: int, span: str | None) -> None:
+    vm_id = lab.add(VmSpec(f"lies-{how}", [SMALL], on=False))
+    disk = Path(lab.vm(vm_id)["disks"][0]["path"]).read_bytes()
+    lab.set_range_lie(how)
+    url = f"{lab.url}/folder/lies-{how}/lies-{how}-flat.vmdk?dcPath=DC0&dsName=lab"
+    login = (lab.username, lab.password)
+    reply = requests.get(url, auth=login, headers={"Range": "bytes=512-1023"}, verify=str(lab.ca_file), timeout=30)
+    assert (reply.status_code, reply.headers.get("Content-Range")) == (status, span)
+    start, end = (int(n) for n in span[6:].split("/")[0].split("-")) if span else (0, len(disk) - 1)
+    assert reply.content == disk[start : end + 1]
+
+
+def test_a_flip_at_an_offset_of_the_file(lab: Lab) -> None:
+    vm_id = lab.add(VmSpec("flipped", [SMALL], on=False))
+    disk = Path(lab.vm(vm_id)["disks"][0]["path"]).read_bytes()
+    lab.http_fault("/folder/", flip_at=5000)
+
+    def part(start: int) -> bytes:
+        url = f"{lab.url}/folder/flipped/flipped-flat.vmdk?dcPath=DC0&dsName=lab"
+        login, span = (lab.username, lab.password), {"Range": f"bytes={start}-{start + 511}"}
+        return requests.get(url, auth=login, headers=span, verify=str(lab.ca_file), timeout=30).content
+
+    assert part(0) == disk[:512]
+    assert part(4900) == disk[4900:5000] + bytes([disk[5000] ^ 0xFF]) + disk[5001:5412]
+    assert part(4900) == disk[4900:5412]
+
+
+def test_a_vm_that_is_off_tells_what_is_allocated(lab: Lab, api: Any) -> None:
+    spec = VmSpec("tracked", [DiskSpec(size_mib=8, fill_mib=1)], on=False, change_tracking=True)
+    vm = find(api, lab.add(spec))
+    (disk,) = [d for d in vm.config.hardware.device if isinstance(d, vim.vm.device.VirtualDisk)]
+    assert disk.backing.changeId
+    lab.set_max_areas(3)
+    found: list[tuple[int, int]] = []
+    at = 0
+    while at < 8 << 20:
+        answer = vm.QueryChangedDiskAreas(None, disk.key, at, "*")
+        assert (answer.startOffset, len(answer.changedArea) <= 3) == (at, True)
+        found += [(area.start, area.length) for area in answer.changedArea]
+        at += answer.length
+    assert at == 8 << 20
+    assert found == [(i << 19, 64 << 10) for i in range(16)]
+
+
+def test_a_start_leaves_its_marks(lab: Lab, api: Any) -> None:
+    vm_id = lab.add(VmSpec("marked", [SMALL], on=False, change_tracking=True))
+    vm = find(api, vm_id)
+
+    def marks() -> tuple[str, str, str]:
+        (disk,) = [d for d in vm.config.hardware.device if isinstance(d, vim.vm.device.VirtualDisk)]
+        descriptor = Path(lab.vm(vm_id)["disks"][0]["path"].replace("-flat", "")).read_text()
+        return disk.backing.changeId, vm.config.changeVersion, descriptor.split("CID=")[1][:8]
+
+    before = marks()
+    assert marks() == before
+    lab.power_on(vm_id)
+    lab.power_off(vm_id)
+    assert all(new != old for new, old in zip(marks(), before, strict=True))
+
+
+def test_a_datacenter_in_a_folder(tmp_path: Path) -> None:
+    names = {"datacenter": "Büro 1+2/50%25 Süd", "datastore": "NFS 1+2 ü"}
+    with Lab(tmp_path, [VmSpec("x", [SMALL], on=False)], **names) as named:
+        (disk,) = named.vm(named.ids[0])["disks"]
+        assert disk["file"] == "[NFS 1+2 ü] x/x.vmdk"
+        login = (named.username, named.password)
+        twice = {"dcPath": quote(names["datacenter"], safe=""), "dsName": quote(names["datastore"], safe="")}
+
+        def ask(params: dict[str, str]) -> requests.Response:
+            url = f"{named.url}/folder/x/x-flat.vmdk"
+            return requests.get(url, params=params, auth=login, verify=str(named.ca_file), timeout=30)
+
+        assert ask(twice).content == Path(disk["path"]).read_bytes()
+        assert ask(names).status_code == 404

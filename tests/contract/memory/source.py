@@ -14,6 +14,7 @@ from app.domain.errors import LeaseExpired, NotFound, ShutdownFailed, SourceChan
 from app.domain.models import VM, Check, PowerState, Transport, Way
 from app.ports.disks import ByteStream
 from app.ports.source import CancelCheck
+from tests.contract.memory.ranges import MemoryRangeDisk
 from tests.hostile.streams import SECTOR, Writer, pieces
 
 PRIVILEGES = ("VApp.Export", "VirtualMachine.Interact.PowerOff", "VirtualMachine.Interact.PowerOn")
@@ -72,6 +73,10 @@ class MemorySource:
         for lease in self._leases:
             lease.over = lease.over or "the export lease timed out"
         self._leases.clear()
+
+    def write(self, vm_id: str, key: int, data: bytes) -> None:
+        """The VM ran, and its guest changed the whole disk."""
+        self._disks[vm_id, key] = data
 
     def open_leases(self, vm_id: str) -> int:
         return sum(lease.vm_id == vm_id for lease in self._leases)
@@ -136,7 +141,7 @@ class MemorySource:
         self._vms[vm_id] = self._get(vm_id).model_copy(update={"annotation": text})
 
     def ways(self, vm: VM) -> list[Way]:
-        return [Way(transport=Transport.NFC, usable=True, reason="in memory")]
+        return [Way(transport=way, usable=True, reason="in memory") for way in (Transport.NFC, Transport.HTTPS)]
 
     @contextmanager
     def access(self, vm_id: str, transport: str, *, snapshot: str = "", cancel: CancelCheck) -> Iterator[MemoryExport]:
@@ -145,7 +150,7 @@ class MemorySource:
             raise SourceChanged(f"{vm_id} is on", "See to it that nobody starts it.")
         cancel()
         disks = {disk.key: self._disks[vm_id, disk.key] for disk in self._get(vm_id).disks}
-        lease = MemoryExport(self, vm_id, disks)
+        lease = MemoryExport(self, vm_id, disks, Transport(transport))
         self._leases.append(lease)
         try:
             yield lease
@@ -203,10 +208,10 @@ class MemoryDisk:
 class MemoryExport:
     """An open lease; `percents` is what was reported."""
 
-    transport = Transport.NFC
     connections = 2
 
-    def __init__(self, source: MemorySource, vm_id: str, disks: Mapping[int, bytes]) -> None:
+    def __init__(self, source: MemorySource, vm_id: str, disks: Mapping[int, bytes], transport: Transport) -> None:
+        self.transport = transport
         self.vm_id = vm_id
         self.over = ""
         self.percents: list[int] = []
@@ -217,10 +222,13 @@ class MemoryExport:
     def disk_keys(self) -> Sequence[int]:
         return list(self._disks)
 
-    def disk(self, key: int) -> MemoryDisk:
+    def disk(self, key: int) -> MemoryDisk | MemoryRangeDisk:
         if key not in self._disks:
             raise NotFound(f"no disk {key}", "List the VM's disks again.")
-        return MemoryDisk(self, key, f"{self.vm_id} {key} {hash(self._disks[key])}")
+        identity = f"{self.vm_id} {key} {hash(self._disks[key])}"
+        if self.transport == Transport.NFC:
+            return MemoryDisk(self, key, identity)
+        return MemoryRangeDisk(self._disks[key], identity, self.before_read)
 
     def open(self, disk_key: int) -> ByteStream:
         self.alive()
@@ -230,6 +238,10 @@ class MemoryExport:
 
     def report_percent(self, percent: int) -> None:
         self.percents.append(percent)
+
+    def before_read(self) -> None:
+        self._source.fail("read")
+        self.alive()
 
     def alive(self) -> None:
         if self.over:

@@ -10,9 +10,12 @@ from typing import Any, TypeVar
 
 from app.domain import lifecycle
 from app.domain.errors import NotFound
-from app.domain.job import Beat, Event, Job, Operation
+from app.domain.job import Beat, Event, Job, Operation, Pause
+from app.domain.limits import ScopedLimit
 from app.domain.models import VM, Artefact, Check, DiskProgress, Leftover, SourceSpec, TargetFacts, TargetSpec
+from app.domain.space import WRITERS
 from app.domain.states import JobState
+from app.ports.store import Asked
 from app.store.rows import vm_is_taken
 
 T = TypeVar("T")
@@ -29,10 +32,12 @@ class MemoryStore:
         self.checks: dict[str, list[Check]] = {}
         self.facts: dict[str, TargetFacts] = {}
         self.jobs: dict[str, Job] = {}
+        self.limits_set: dict[tuple[str, str], ScopedLimit] = {}
         self.events: list[Event] = []
         self.operations: dict[str, Operation] = {}
         self._claimed: dict[str, str] = {}
-        self._waiting: list[str] = []
+        self._line: list[str] = []  # ids in the order of admission
+        self._admitted: set[str] = set()  # runs that are in the engine's hands
         self._beats: dict[str, Beat] = {}
         self._lock = threading.RLock()
 
@@ -49,6 +54,16 @@ class MemoryStore:
 
     def target(self, target_id: str) -> TargetSpec:
         return _known(self.targets, target_id)
+
+    def sharing_pool(self, job_id: str) -> list[Job]:
+        def pool(job: Job) -> tuple[str, str]:
+            target = self.targets[job.target_id]
+            return target.uri, target.pool
+
+        with self._lock:
+            mine = pool(self.job(job_id))
+            found = [job for job in self.jobs.values() if job.state in WRITERS and pool(job) == mine]
+            return sorted(found, key=lambda job: (job.created_at, job.id))
 
     def transition(
         self, job_id: str, to: JobState, *, error: dict[str, Any] | None = None, leftovers: Sequence[Leftover] = ()
@@ -85,8 +100,19 @@ class MemoryStore:
             values = {"job_id": job_id, "kind": kind, "level": level, "message": message, "data": data}
             self.events.append(Event.model_validate({"id": len(self.events) + 1, "at": _now(), **values}))
 
-    def stop_requested(self, job_id: str) -> bool:
-        return self.job(job_id).stop_requested
+    def asked(self, job_id: str) -> Asked:
+        job = self.job(job_id)
+        return Asked(job.state, job.stop_requested, job.pause is not None)
+
+    def limits(self, job_id: str) -> list[ScopedLimit]:
+        concerning = {("service", ""), ("source", self.job(job_id).source_id), ("job", job_id)}
+        return [limit for key, limit in self.limits_set.items() if key in concerning]
+
+    def rest(self, job_id: str, step: str, *, room: Pause | None = None, error: dict[str, Any] | None = None) -> Job:
+        return self._change(job_id, lambda job: lifecycle.rest(job, step, _now(), room=room, error=error))
+
+    def wake(self, job_id: str) -> Job:
+        return self._change(job_id, lambda job: lifecycle.wake(job, _now()))
 
     # WorkerStore
 
@@ -104,20 +130,22 @@ class MemoryStore:
 
     def admit(self, limit: int, enqueue: Callable[[Any, Job], None]) -> list[str]:
         with self._lock:
-            kept = dict(self.jobs), list(self.events), list(self._waiting)
+            kept = dict(self.jobs), list(self.events), set(self._admitted)
             under_way = (JobState.RUNNING, JobState.ROLLING_BACK)
-            busy = [job for job in self.jobs.values() if job.state in under_way and job.id not in self._waiting]
-            admitted = self._waiting[: max(0, limit - len(busy))]
+            busy = [j for j in self.jobs.values() if j.state in under_way and j.workflow_id in self._admitted]
+            waiting = [self.jobs[job_id] for job_id in self._line if self._waits(self.jobs[job_id])]
+            admitted = waiting[: max(0, limit - len(busy))]
             try:
-                for job_id in admitted:
-                    self._waiting.remove(job_id)
-                    if self.jobs[job_id].purpose == "move":
-                        self.transition(job_id, JobState.RUNNING)
-                    enqueue(None, self.jobs[job_id])
+                for job in admitted:
+                    if job.purpose == "move":
+                        self.transition(job.id, JobState.RUNNING)
+                    if job.workflow_id not in self._admitted:
+                        self._admitted.add(job.workflow_id)
+                        enqueue(None, self.jobs[job.id])
             except BaseException:
-                self.jobs, self.events, self._waiting = kept
+                self.jobs, self.events, self._admitted = kept
                 raise
-            return admitted
+            return [job.id for job in admitted]
 
     def claim_operation(self, executor: str) -> Operation | None:
         with self._lock:
@@ -150,13 +178,27 @@ class MemoryStore:
 
     # what users ask
 
-    def submit(self, job: Job) -> Job:
+    def set(self, limit: ScopedLimit) -> None:
+        self.limits_set[limit.scope, limit.subject] = limit
+
+    def clear(self, scope: str, subject: str) -> None:
+        self.limits_set.pop((scope, subject), None)
+
+    def submit(self, job: Job, limit: ScopedLimit | None = None) -> Job:
         with self._lock:
+            if limit is not None:
+                self.set(limit)
             self._take(job)
             self.jobs[job.id] = job
-            self._waiting.append(job.id)
+            self._line.append(job.id)
             self.event(job.id, "job.state", f"{job.vm_name}: {job.state}", state=job.state)
             return job
+
+    def pause(self, job_id: str) -> Job:
+        return self._change(job_id, lambda job: lifecycle.pause(job, _now()))
+
+    def resume(self, job_id: str) -> Job:
+        return self._change(job_id, lambda job: lifecycle.resume(job, _now()))
 
     def cancel(self, job_id: str) -> Job:
         return self._change(job_id, lambda job: lifecycle.cancel(job, _now()))
@@ -181,13 +223,15 @@ class MemoryStore:
             if lifecycle.holds_vm(after):
                 self._take(after)
             if after.run != before.run:
-                self._waiting = [*(item for item in self._waiting if item != job_id), job_id]
-            elif after.state is JobState.CANCELLED and job_id in self._waiting:
-                self._waiting.remove(job_id)
+                self._line = [*(item for item in self._line if item != job_id), job_id]
             self.jobs[job_id] = after
             if after.state is not before.state:
                 self.event(job_id, "job.state", f"{before.state} → {after.state}", state=after.state)
             return after
+
+    def _waits(self, job: Job) -> bool:
+        begun = job.workflow_id in self._admitted
+        return job.state is JobState.QUEUED or (job.state is JobState.ROLLING_BACK and not begun)
 
     def _take(self, job: Job) -> None:
         for other in self.jobs.values():

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from app.domain.errors import Conflict, DomainExists, InvalidRequest, NotFound, TargetDenied
 from app.domain.libvirt_xml import domain_xml
-from app.domain.models import Check, Domain, Hardware, Pool, TargetFacts
+from app.domain.models import Check, Domain, Hardware, ImageOptions, Pool, TargetFacts
+from app.ports.source import CancelCheck
+from app.ports.target import PLAIN
 from converters import qcow2
 from workers.targets.libvirt.picture import as_png
 
@@ -67,10 +69,17 @@ class MemoryTarget:
             tools={"virt-v2v-in-place": "2.2.0"},
         )
 
-    def create_volume(self, name: str, capacity_bytes: int) -> Path:
+    def create_volume(
+        self, name: str, capacity_bytes: int, image: ImageOptions = PLAIN, *, cancel: CancelCheck | None = None
+    ) -> Path:
         self._enter("create_volume")
         path = self._path(name)
-        qcow2.create(path, capacity_bytes)
+        path.unlink(missing_ok=True)
+        try:
+            qcow2.create(path, capacity_bytes, image, cancel=cancel)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
         return path
 
     def volume_path(self, name: str) -> Path | None:

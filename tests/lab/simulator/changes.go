@@ -7,21 +7,28 @@ import (
 	"hash/maphash"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/google/uuid"
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-const block = 64 << 10 // granularity of change tracking
+const (
+	block    = 64 << 10 // granularity of change tracking
+	seekData = 3        // lseek(2)
+	seekHole = 4
+)
 
 var hashSeed = maphash.MakeSeed()
 
-// record keeps the state of a disk and gives its change id.
+// record keeps the state of a disk and gives its change id. Without hashes only the id is kept.
 func (c *chain) record(hashes []uint64) string {
 	if c.uuid == "" {
 		c.uuid, c.maps = uuid.NewString(), map[int][]uint64{}
@@ -90,6 +97,7 @@ func (l *Lab) QueryChangedDiskAreas(_ *simulator.Context, r *types.QueryChangedD
 	if fault != nil {
 		body.Fault_ = simulator.Fault("", fault)
 	} else {
+		lie(info, l.get().TrackingLie)
 		body.Res = &types.QueryChangedDiskAreasResponse{Returnval: *info}
 	}
 	return body
@@ -125,15 +133,18 @@ func (l *Lab) changedAreas(r *types.QueryChangedDiskAreas) (*types.DiskChangeInf
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := l.disks[chainKey(vm.Self, r.DeviceKey)]
-	if c == nil {
-		c = &chain{files: []string{file}}
-		l.disks[chainKey(vm.Self, r.DeviceKey)] = c
-	}
-	var now, was []uint64 // was stays empty for "*": all that is not zeros
+	c := l.chain(vm.Self, r.DeviceKey, file)
+	var now, was []uint64 // was stays empty for "*" of a snapshot, and for a state that is known by its id only
 	var ok bool
 	if r.Snapshot == nil {
 		var err error
+		if r.ChangeId == "*" {
+			var info *types.DiskChangeInfo
+			if info, err = allocated(rawOf(l.path(file)), r.StartOffset, size, l.settings.MaxAreas); err == nil {
+				return info, nil
+			}
+			return nil, &types.FileFault{File: err.Error()}
+		}
 		if now, err = copyHash(rawOf(l.path(file)), ""); err != nil {
 			return nil, &types.FileFault{File: err.Error()}
 		}
@@ -170,4 +181,84 @@ func areas(now, was []uint64, start, size int64, limit int) *types.DiskChangeInf
 	}
 	info.Length = end - start
 	return info
+}
+
+// allocated lists what the file system keeps of a file, in whole blocks, from an offset on: at most limit areas.
+func allocated(raw string, start, size int64, limit int) (*types.DiskChangeInfo, error) {
+	file, err := os.Open(raw)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info := &types.DiskChangeInfo{StartOffset: start, Length: size - start}
+	for at := start; at < size; {
+		from, err := file.Seek(at, seekData)
+		if errors.Is(err, syscall.ENXIO) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		to, err := file.Seek(from, seekHole)
+		if err != nil {
+			return nil, err
+		}
+		from, to = max(from/block*block, start), min((to+block-1)/block*block, size)
+		at = to
+		if k := len(info.ChangedArea) - 1; k >= 0 && info.ChangedArea[k].Start+info.ChangedArea[k].Length >= from {
+			info.ChangedArea[k].Length = to - info.ChangedArea[k].Start
+			continue
+		}
+		if len(info.ChangedArea) == limit {
+			info.Length = from - start
+			break
+		}
+		info.ChangedArea = append(info.ChangedArea, types.DiskChangeExtent{Start: from, Length: to - from})
+	}
+	return info, nil
+}
+
+// lie spoils an answer, as settings.TrackingLie says.
+func lie(info *types.DiskChangeInfo, how string) {
+	n := len(info.ChangedArea)
+	if n == 0 {
+		return
+	}
+	last := &info.ChangedArea[n-1]
+	switch how {
+	case "overlap":
+		info.ChangedArea = append(info.ChangedArea, types.DiskChangeExtent{Start: last.Start + last.Length/2, Length: last.Length / 2})
+	case "outside":
+		last.Length = info.StartOffset + info.Length - last.Start + block
+	case "backwards":
+		slices.Reverse(info.ChangedArea)
+	case "stuck":
+		info.Length = 0
+	case "half":
+		info.ChangedArea = info.ChangedArea[:(n+1)/2]
+	}
+}
+
+// stamp gives each tracked disk the change id of the state that begins now.
+func (l *Lab) stamp(vm *mo.VirtualMachine) {
+	if vm.Config == nil || vm.Config.ChangeTrackingEnabled == nil || !*vm.Config.ChangeTrackingEnabled {
+		return
+	}
+	l.mu.Lock()
+	devices := append([]types.BaseVirtualDevice(nil), vm.Config.Hardware.Device...)
+	eachDisk(devices, func(d *types.VirtualDisk, b *types.VirtualDiskFlatVer2BackingInfo) {
+		if strings.HasPrefix(b.DiskMode, "independent") {
+			return
+		}
+		newDisk, backing := *d, *b
+		backing.ChangeId = l.chain(vm.Self, d.Key, b.FileName).record(nil)
+		newDisk.Backing = &backing
+		for i := range devices {
+			if devices[i] == types.BaseVirtualDevice(d) {
+				devices[i] = &newDisk
+			}
+		}
+	})
+	l.mu.Unlock()
+	l.reg.Update(l.someone(), vm, []types.PropertyChange{{Name: "config.hardware.device", Val: devices}})
 }

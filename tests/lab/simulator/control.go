@@ -45,8 +45,10 @@ func (l *Lab) controlHandler() http.Handler {
 	})
 	handle(mux, "/settings", func(_ *http.Request, change json.RawMessage) (any, error) {
 		l.mu.Lock()
-		defer l.mu.Unlock()
-		return nil, json.Unmarshal(change, &l.settings)
+		err := json.Unmarshal(change, &l.settings)
+		l.mu.Unlock()
+		l.applySettings()
+		return nil, err
 	})
 	handle(mux, "/privilege", func(_ *http.Request, p struct {
 		ID      string
@@ -68,10 +70,11 @@ func (l *Lab) controlHandler() http.Handler {
 		l.model.Service.ClearFaultRules()
 		l.faults.clear()
 		l.mu.Lock()
-		defer l.mu.Unlock()
 		l.settings = defaults
 		clear(l.denied)
 		clear(l.calls)
+		l.mu.Unlock()
+		l.applySettings()
 		return nil, nil
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -130,6 +133,9 @@ func (l *Lab) expireSessions() int {
 		request.SessionId = append(request.SessionId, s.Key)
 	}
 	sessions.TerminateSession(&simulator.Context{Session: own, Map: l.reg}, request)
+	l.mu.Lock()
+	clear(l.sessions)
+	l.mu.Unlock()
 	return len(request.SessionId)
 }
 

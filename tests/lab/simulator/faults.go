@@ -26,7 +26,7 @@ type httpFault struct {
 	Status     int     // this status instead of the reply
 	CutBytes   int64   // the connection closes after so many bytes of the body
 	CutPercent float64 // the same, of the body's size
-	FlipAt     *int64  // the byte at this offset is inverted
+	FlipAt     *int64  // the byte at this offset is inverted; of a file that is sent in ranges: its offset in the file
 	Rate       int64   // bytes per second
 	DelayMs    int     // before the reply
 	Count      int     // replies disturbed; 0: until cleared
@@ -120,11 +120,11 @@ func (f *faults) takeTask(method string) types.BaseMethodFault {
 	return nil
 }
 
-func (f *faults) takeHTTP(path string) *httpFault {
+func (f *faults) takeHTTP(path string, start, size int64) *httpFault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i, h := range f.http {
-		if !strings.HasPrefix(path, h.Prefix) {
+		if !strings.HasPrefix(path, h.Prefix) || h.FlipAt != nil && (*h.FlipAt < start || *h.FlipAt >= start+size) {
 			continue
 		}
 		if h.Skip > 0 {
@@ -142,10 +142,10 @@ func (f *faults) takeHTTP(path string) *httpFault {
 	return nil
 }
 
-// disturb applies a fault that waits for this path. It gives the writer for a body of the given size, or nil when the
-// reply is already made.
-func (f *faults) disturb(w http.ResponseWriter, path string, size int64) http.ResponseWriter {
-	h := f.takeHTTP(path)
+// disturb applies a fault that waits for this path. It gives the writer for a body of the given size, which begins at
+// start of a file, or nil when the reply is already made.
+func (f *faults) disturb(w http.ResponseWriter, path string, start, size int64) http.ResponseWriter {
+	h := f.takeHTTP(path, start, size)
 	if h == nil {
 		return w
 	}
@@ -161,7 +161,7 @@ func (f *faults) disturb(w http.ResponseWriter, path string, size int64) http.Re
 		d.cut = int64(float64(size) * h.CutPercent / 100)
 	}
 	if h.FlipAt != nil {
-		d.flip = *h.FlipAt
+		d.flip = *h.FlipAt - start
 	}
 	return d
 }
@@ -172,7 +172,23 @@ type disturbed struct {
 	at, cut, flip, rate int64
 }
 
-func (d *disturbed) Write(p []byte) (int, error) {
+const slowWrite = 64 << 10 // a slow body comes in such pieces
+
+func (d *disturbed) Write(p []byte) (n int, err error) {
+	for d.rate > 0 && len(p) > slowWrite && err == nil {
+		var k int
+		k, err = d.write(p[:slowWrite])
+		n, p = n+k, p[slowWrite:]
+	}
+	if err == nil {
+		var k int
+		k, err = d.write(p)
+		n += k
+	}
+	return n, err
+}
+
+func (d *disturbed) write(p []byte) (int, error) {
 	if d.cut >= 0 && d.at+int64(len(p)) > d.cut {
 		_, _ = d.ResponseWriter.Write(p[:d.cut-d.at])
 		_ = http.NewResponseController(d.ResponseWriter).Flush()

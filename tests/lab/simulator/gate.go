@@ -6,14 +6,10 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
-
-	"github.com/vmware/govmomi/vim25/types"
+	"time"
 )
 
 const (
@@ -77,6 +73,7 @@ func (g *gate) serveSOAP(w http.ResponseWriter, r *http.Request) {
 	recorded := httptest.NewRecorder()
 	g.next.ServeHTTP(recorded, r)
 	reply := mend(recorded.Body.Bytes())
+	reply = bytes.ReplaceAll(reply, []byte("<apiType>VirtualCenter<"), []byte("<apiType>"+g.lab.cfg.APIType+"<"))
 	if bytes.Contains(request, []byte("<Fetch ")) { // an unset property: the simulator gives the wrong response
 		reply = unset.ReplaceAll(reply, []byte(`<FetchResponse xmlns="urn:vim25"></FetchResponse>`))
 	}
@@ -84,7 +81,7 @@ func (g *gate) serveSOAP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Add("Set-Cookie", cookie)
 	}
 	w.Header().Set("Content-Type", "text/xml; charset=utf-8")
-	out := g.lab.faults.disturb(w, r.URL.Path, int64(len(reply)))
+	out := g.lab.faults.disturb(w, r.URL.Path, 0, int64(len(reply)))
 	if out == nil {
 		return
 	}
@@ -111,7 +108,13 @@ var xmlText = strings.NewReplacer("&", "&amp;", "<", "&lt;")
 func (g *gate) authorized(w http.ResponseWriter, r *http.Request) bool {
 	if c, err := r.Cookie(cookieName); err == nil {
 		c.Value = strings.Trim(c.Value, `"`)
+		if g.lab.seen(c.Value) {
+			return true
+		}
 		reply := g.call(`<CurrentTime xmlns="urn:vim25"><_this type="ServiceInstance">ServiceInstance</_this></CurrentTime>`, c)
+		if reply.StatusCode == http.StatusOK {
+			g.lab.see(c.Value)
+		}
 		return reply.StatusCode == http.StatusOK
 	}
 	user, password, ok := r.BasicAuth()
@@ -126,64 +129,17 @@ func (g *gate) authorized(w http.ResponseWriter, r *http.Request) bool {
 	return reply.StatusCode == http.StatusOK
 }
 
-// plainBody takes byte ranges away from a file server's reply.
-type plainBody struct{ http.ResponseWriter }
+const trusted = 200 * time.Millisecond // asking after a session takes longer than sending a small range
 
-func (p plainBody) WriteHeader(code int) {
-	p.Header().Del("Accept-Ranges")
-	p.ResponseWriter.WriteHeader(code)
+// seen says whether a session was alive a moment ago.
+func (l *Lab) seen(cookie string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Since(l.sessions[cookie]) < trusted
 }
 
-func (g *gate) serveFolder(w http.ResponseWriter, r *http.Request) {
-	if !g.authorized(w, r) {
-		w.Header().Set("WWW-Authenticate", `Basic realm="VMware HTTP server"`)
-		http.Error(w, "401 Unauthorized", http.StatusUnauthorized)
-		return
-	}
-	switch {
-	case strings.Contains(r.URL.Path, ".."):
-		http.Error(w, "bad path", http.StatusBadRequest)
-		return
-	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		http.Error(w, "read only", http.StatusMethodNotAllowed)
-		return
-	case !g.lab.granted("Datastore.Browse"):
-		http.Error(w, "403 Forbidden", http.StatusForbidden)
-		return
-	case g.busy(r):
-		http.Error(w, "Device or resource busy", http.StatusInternalServerError)
-		return
-	}
-	var size int64 // of a directory or nothing: 0
-	if st, err := os.Stat(filepath.Join(g.lab.datastore(), strings.TrimPrefix(r.URL.Path, "/folder/"))); err == nil {
-		size = st.Size()
-	}
-	out := g.lab.faults.disturb(w, r.URL.Path, size)
-	if out == nil {
-		return
-	}
-	if !g.lab.get().AnnounceRanges {
-		r.Header.Del("Range")
-		out = plainBody{out}
-	}
-	g.next.ServeHTTP(out, r)
-}
-
-// busy says whether a file is held open by a running VM, as a host holds every extent of its disks.
-func (g *gate) busy(r *http.Request) bool {
-	name := strings.TrimPrefix(r.URL.Path, "/folder/")
-	if g.lab.get().Lenient || r.URL.Query().Get("dsName") != datastoreName ||
-		!strings.HasSuffix(name, "-flat.vmdk") && !strings.HasSuffix(name, "-delta.vmdk") {
-		return false
-	}
-	g.lab.mu.Lock()
-	var owner types.ManagedObjectReference
-	for ref, m := range g.lab.machines {
-		if m.dir == path.Dir(name) {
-			owner = ref
-		}
-	}
-	g.lab.mu.Unlock()
-	vm := g.lab.vm(owner)
-	return vm != nil && vm.Runtime.PowerState != types.VirtualMachinePowerStatePoweredOff
+func (l *Lab) see(cookie string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sessions[cookie] = time.Now()
 }

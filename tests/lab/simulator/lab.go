@@ -7,16 +7,17 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/vmware/govmomi/find"
+	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
 )
-
-const datastoreName = "lab"
 
 // Lab is one extra managed object of the simulator. Calls that the simulator lacks, or answers too kindly, are sent to
 // it by rewriting their receiver (see Handle); the methods named as in the vSphere API are found by reflection. It is
@@ -34,8 +35,9 @@ type Lab struct {
 
 	mu       sync.Mutex // never held while taking an object's lock
 	settings settings
-	denied   map[string]bool // privileges taken away
-	calls    map[string]int  // by method
+	denied   map[string]bool      // privileges taken away
+	calls    map[string]int       // by method
+	sessions map[string]time.Time // cookies that were good then
 	machines map[types.ManagedObjectReference]*machine
 	leases   map[string]*Lease
 	disks    map[string]*chain // by VM and device key
@@ -46,21 +48,28 @@ type settings struct {
 	ExportMode     string // chunked | length | close: how the body of an export ends
 	LeaseHost      string // host | vcenter | star: the address in a lease's URLs
 	Lenient        bool   // the files of a running VM can be read
+	Busy           bool   // something else holds the files open
 	AnnounceRanges bool   // /folder knows byte ranges
+	UnescapeOnce   bool   // /folder takes dcPath and dsName as HTTP unescapes them
+	RangeLie       string // "" | other (range) | total (size) | less (than asked) | all (of the file, as 200)
+	DatastoreType  string // as the datastore says: VMFS, NFS, vsan, ...
+	TrackingLie    string // "" | overlap | outside | backwards | stuck | half (of the areas is left out)
 	MaxAreas       int    // extents in one answer of QueryChangedDiskAreas
 }
 
-var defaults = settings{ExportMode: "chunked", LeaseHost: "host", AnnounceRanges: true, MaxAreas: 2000}
+var defaults = settings{ExportMode: "chunked", LeaseHost: "host", AnnounceRanges: true, DatastoreType: "VMFS",
+	MaxAreas: 2000}
 
 // Lock and Unlock opt out of the simulator's lock around a call: the Lab guards itself.
 func (l *Lab) Lock()   {}
 func (l *Lab) Unlock() {}
 
 func newLab(ctx context.Context, cfg Config, model *simulator.Model) (*Lab, error) {
-	l := &Lab{cfg: cfg, model: model, reg: model.Map(), settings: defaults, denied: map[string]bool{}, calls: map[string]int{},
+	l := &Lab{cfg: cfg, model: model, reg: model.Map(), settings: defaults, denied: map[string]bool{}, calls: map[string]int{}, sessions: map[string]time.Time{},
 		machines: map[types.ManagedObjectReference]*machine{}, leases: map[string]*Lease{}, disks: map[string]*chain{}}
 	l.Self = types.ManagedObjectReference{Type: "Lab", Value: "lab"}
-	l.exports = &exports{dir: filepath.Join(cfg.Directory, "exports"), files: map[string]*export{}}
+	l.exports = &exports{dir: filepath.Join(cfg.Directory, "exports"), files: map[string]*export{},
+		contents: map[string]*export{}}
 	for _, dir := range []string{l.exports.dir, l.datastore()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
@@ -81,6 +90,9 @@ func newLab(ctx context.Context, cfg Config, model *simulator.Model) (*Lab, erro
 	if err != nil {
 		return nil, err
 	}
+	if err := l.place(ctx, dc); err != nil {
+		return nil, err
+	}
 	l.finder.SetDatacenter(dc)
 	hosts, err := l.finder.HostSystemList(ctx, "*/*")
 	if err != nil {
@@ -91,11 +103,54 @@ func newLab(ctx context.Context, cfg Config, model *simulator.Model) (*Lab, erro
 		if err != nil {
 			return nil, err
 		}
-		if _, err = system.CreateLocalDatastore(ctx, datastoreName, l.datastore()); err != nil {
+		if _, err = system.CreateLocalDatastore(ctx, cfg.Datastore, l.datastore()); err != nil {
 			return nil, err
 		}
 	}
+	l.applySettings()
 	return l, nil
+}
+
+// place gives the datacenter its name and the folders above it: Datacenter is its path, as dcPath has it.
+func (l *Lab) place(ctx context.Context, dc *object.Datacenter) error {
+	names := strings.Split(l.cfg.Datacenter, "/")
+	above := object.NewRootFolder(l.client)
+	for _, name := range names[:len(names)-1] {
+		folder, err := above.CreateFolder(ctx, name)
+		if err != nil {
+			return err
+		}
+		above = folder
+	}
+	change := func(task *object.Task, err error) error {
+		if err != nil {
+			return err
+		}
+		return task.Wait(ctx)
+	}
+	if len(names) > 1 {
+		if err := change(above.MoveInto(ctx, []types.ManagedObjectReference{dc.Reference()})); err != nil {
+			return err
+		}
+	}
+	if name := names[len(names)-1]; name != dc.Name() {
+		if err := change(dc.Rename(ctx, name)); err != nil {
+			return err
+		}
+	}
+	dc.SetInventoryPath("/" + l.cfg.Datacenter)
+	return nil
+}
+
+// applySettings carries a switch over to the simulator's own objects.
+func (l *Lab) applySettings() {
+	kind := l.get().DatastoreType
+	for _, e := range l.reg.All("Datastore") {
+		if ds, ok := e.(*simulator.Datastore); ok && ds.Name == l.cfg.Datastore {
+			as := l.someone()
+			as.WithLock(ds, func() { as.Update(ds, []types.PropertyChange{{Name: "summary.type", Val: kind}}) })
+		}
+	}
 }
 
 func (l *Lab) datastore() string { return filepath.Join(l.cfg.Directory, "datastore") }

@@ -202,18 +202,18 @@ func (l *Lab) serveExport(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return
 	}
-	out := l.faults.disturb(w, r.URL.Path, size)
+	out := l.faults.disturb(w, r.URL.Path, 0, size)
 	if out == nil {
 		return
 	}
-	if err := pump(out, body, lease.ended.Load); err != nil {
+	if err := pump(out, body, 64<<10, lease.ended.Load); err != nil {
 		log.Printf("export of %s: %s", name, err)
 		panic(http.ErrAbortHandler) // closes the connection without a clean end of the body
 	}
 }
 
-func pump(w io.Writer, r io.Reader, stop func() bool) error {
-	buf := make([]byte, 64<<10)
+func pump(w io.Writer, r io.Reader, piece int, stop func() bool) error {
+	buf := make([]byte, piece)
 	for {
 		n, err := r.Read(buf)
 		if n > 0 {

@@ -18,6 +18,7 @@ import (
 // VMSpec is a VM as the control API describes it.
 type VMSpec struct {
 	Name        string     `json:"name"`
+	Folder      string     `json:"folder"` // in the datastore; empty: named after the VM
 	Disks       []DiskSpec `json:"disks"`
 	NICs        []NICSpec  `json:"nics"`
 	On          bool       `json:"on"`
@@ -37,6 +38,7 @@ type VMSpec struct {
 type DiskSpec struct {
 	Path string `json:"path"`
 	Mode string `json:"mode"` // persistent | independent_persistent | ...
+	Thin bool   `json:"thin"`
 }
 
 type NICSpec struct {
@@ -61,11 +63,12 @@ var (
 	vmxText = strings.NewReplacer("|", "|7C", `"`, "|22", "\n", "|0A", "\r", "|0D")
 )
 
-// directory picks an unused folder of the datastore: the VM's name where that is harmless.
-func (l *Lab) directory(name string) (string, error) {
-	if !plain.MatchString(name) {
-		name = "vm-" + uuid.NewString()[:8]
+// directory picks an unused folder of the datastore: the one that is asked for, or the VM's name where that is harmless.
+func (l *Lab) directory(folder, name string) (string, error) {
+	if folder != "" {
+		return folder, os.Mkdir(filepath.Join(l.datastore(), folder), 0o700)
 	}
+	name = harmless(name)
 	for n := 0; ; n++ {
 		dir := name
 		if n > 0 {
@@ -77,10 +80,18 @@ func (l *Lab) directory(name string) (string, error) {
 	}
 }
 
+// harmless is the name, where the simulator can take it.
+func harmless(name string) string {
+	if plain.MatchString(name) {
+		return name
+	}
+	return "vm-" + uuid.NewString()[:8]
+}
+
 // add makes a VM and, when it shall be on, starts it.
 func (l *Lab) add(ctx context.Context, v VMSpec) (types.ManagedObjectReference, error) {
 	none := types.ManagedObjectReference{}
-	dir, err := l.directory(v.Name)
+	dir, err := l.directory(v.Folder, v.Name)
 	if err != nil {
 		return none, err
 	}
@@ -117,9 +128,9 @@ func (l *Lab) add(ctx context.Context, v VMSpec) (types.ManagedObjectReference, 
 		extraConfig = append(extraConfig, &types.OptionValue{Key: fmt.Sprintf("ethernet%d.pciSlotNumber", i), Value: fmt.Sprint(nic.Slot)})
 	}
 	spec := types.VirtualMachineConfigSpec{
-		Name: dir, GuestId: v.GuestID, Firmware: v.Firmware, NumCPUs: v.CPUs, MemoryMB: v.MemoryMiB, Annotation: v.Annotation,
+		Name: harmless(dir), GuestId: v.GuestID, Firmware: v.Firmware, NumCPUs: v.CPUs, MemoryMB: v.MemoryMiB, Annotation: v.Annotation,
 		Uuid: bios.String(), InstanceUuid: uuid.NewString(), ExtraConfig: extraConfig,
-		Files: &types.VirtualMachineFileInfo{VmPathName: fmt.Sprintf("[%s] %s/%s.vmx", datastoreName, dir, dir)},
+		Files: &types.VirtualMachineFileInfo{VmPathName: fmt.Sprintf("[%s] %s/%s.vmx", l.cfg.Datastore, dir, dir)},
 	}
 	if v.ChangeTrack {
 		spec.ChangeTrackingEnabled = types.NewBool(true)
@@ -159,6 +170,7 @@ func (l *Lab) complete(ctx context.Context, ref types.ManagedObjectReference, m 
 	l.mu.Lock()
 	l.machines[ref] = m
 	l.mu.Unlock()
+	as.WithLock(vm, func() { l.stamp(&vm.VirtualMachine) })
 	o := object.NewVirtualMachine(l.client, ref)
 	for i := range m.spec.Snapshots {
 		task, err := o.CreateSnapshot(ctx, fmt.Sprintf("snapshot %d", i+1), "made by the lab", false, false)
@@ -199,10 +211,10 @@ func (l *Lab) addDisks(devices object.VirtualDeviceList, vmx *vmxFile, dir strin
 			return nil, err
 		}
 		disk := devices.CreateDisk(scsi.(types.BaseVirtualController), types.ManagedObjectReference{},
-			fmt.Sprintf("[%s] %s/%s.vmdk", datastoreName, dir, base))
+			fmt.Sprintf("[%s] %s/%s.vmdk", l.cfg.Datastore, dir, base))
 		disk.CapacityInBytes, disk.CapacityInKB = st.Size(), st.Size()/1024
 		backing := disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
-		backing.ThinProvisioned, backing.DiskMode, backing.Uuid = types.NewBool(true), s.Mode, uuid.NewString()
+		backing.ThinProvisioned, backing.DiskMode, backing.Uuid = types.NewBool(s.Thin), s.Mode, uuid.NewString()
 		unit := int32(i)
 		if unit >= 7 { // the controller's own
 			unit++

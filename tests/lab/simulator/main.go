@@ -35,6 +35,10 @@ type Config struct {
 	SessionIdle    float64 // seconds; 0 keeps the simulator's default
 	HostSelfSigned bool    // the ESXi certificate: signed by itself instead of the lab's CA
 	APIVersion     string  // dotted, as pyVmomi needs it
+	HTTPIdle       float64 // seconds after which an idle connection is closed; 0: never
+	APIType        string  // what the server says it is: VirtualCenter, or HostAgent for an ESXi host
+	Datacenter     string  // its path: folders and name
+	Datastore      string  // its name
 }
 
 // Ready is the line on stdout that says where the lab listens.
@@ -77,7 +81,7 @@ func run(file string) error {
 		return err
 	}
 
-	hostListener, err := tls.Listen("tcp", cfg.HostListen, &tls.Config{Certificates: []tls.Certificate{certs.host}})
+	hostListener, err := tls.Listen("tcp", cfg.HostListen, tlsConfig(certs.host))
 	if err != nil {
 		return err
 	}
@@ -85,11 +89,12 @@ func run(file string) error {
 	lab.exports.hostThumbprint = sha1Thumbprint(certs.host)
 	go serve(hostListener, http.HandlerFunc(lab.serveHost))
 
-	model.Service.TLS = &tls.Config{Certificates: []tls.Certificate{certs.vcenter}}
+	model.Service.TLS = tlsConfig(certs.vcenter)
 	model.Service.Listen = &url.URL{Host: cfg.Listen, User: url.UserPassword(cfg.Username, cfg.Password)}
 	model.Service.HandleFunc(exportPrefix, lab.serveExport)
 	server := model.Service.NewServer()
 	defer server.Close()
+	server.Config.IdleTimeout = time.Duration(cfg.HTTPIdle * float64(time.Second))
 	server.Config.Handler = &gate{lab: lab, next: server.Config.Handler}
 	lab.exports.vcenter = server.URL.Host
 
@@ -113,6 +118,11 @@ func run(file string) error {
 	<-ctx.Done()
 	server.CloseClientConnections() // Close waits for requests, which may be long downloads
 	return nil
+}
+
+// tlsConfig sends records of full size from the first byte on.
+func tlsConfig(certificate tls.Certificate) *tls.Config {
+	return &tls.Config{Certificates: []tls.Certificate{certificate}, DynamicRecordSizingDisabled: true}
 }
 
 func serve(l net.Listener, h http.Handler) {

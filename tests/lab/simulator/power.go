@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"log"
 	"time"
 
 	"github.com/vmware/govmomi/simulator"
@@ -115,6 +117,9 @@ func (l *Lab) powerChanged(ctx *simulator.Context, vm *mo.VirtualMachine) {
 		}
 		guest.IpStack = []types.GuestStackInfo{{DnsConfig: &types.NetDnsConfigInfo{HostName: m.spec.Hostname}}}
 	}
+	if on {
+		l.written(vm)
+	}
 	changes := []types.PropertyChange{
 		{Name: "runtime.bootTime", Val: boot}, {Name: "summary.runtime.bootTime", Val: boot},
 		{Name: "guestHeartbeatStatus", Val: heartbeat},
@@ -128,4 +133,16 @@ func (l *Lab) powerChanged(ctx *simulator.Context, vm *mo.VirtualMachine) {
 			types.PropertyChange{Name: "summary.guest." + name, Val: value})
 	}
 	ctx.Map.Update(ctx, vm, changes)
+}
+
+// written marks what a running guest changes: the content id of its disks, their change ids, the version of the VM.
+func (l *Lab) written(vm *mo.VirtualMachine) {
+	eachDisk(vm.Config.Hardware.Device, func(_ *types.VirtualDisk, b *types.VirtualDiskFlatVer2BackingInfo) {
+		if err := newContentID(l.path(b.FileName)); err != nil {
+			log.Print(err)
+		}
+	})
+	l.stamp(vm)
+	version := []types.PropertyChange{{Name: "config.changeVersion", Val: fmt.Sprint(time.Now().UnixNano())}}
+	l.reg.Update(l.someone(), vm, version)
 }

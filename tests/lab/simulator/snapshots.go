@@ -29,9 +29,18 @@ func chainKey(vm types.ManagedObjectReference, device int32) string {
 	return fmt.Sprint(vm.Value, "/", device)
 }
 
+// chain is made of its file when it is first asked for. The caller holds the lock.
+func (l *Lab) chain(vm types.ManagedObjectReference, device int32, file string) *chain {
+	key := chainKey(vm, device)
+	if l.disks[key] == nil {
+		l.disks[key] = &chain{files: []string{file}}
+	}
+	return l.disks[key]
+}
+
 func (l *Lab) path(name string) string {
 	var p object.DatastorePath
-	if !p.FromString(name) || p.Datastore != datastoreName {
+	if !p.FromString(name) || p.Datastore != l.cfg.Datastore {
 		return ""
 	}
 	return filepath.Join(l.datastore(), p.Path)
@@ -72,6 +81,7 @@ func (l *Lab) freeze(s *simulator.VirtualMachineSnapshot) error {
 	vm := l.vm(s.Vm)
 	devices, err := l.addDeltas(s, vm.Config.Hardware.Device)
 	l.reg.Update(l.someone(), vm, []types.PropertyChange{{Name: "config.hardware.device", Val: devices}})
+	l.stamp(&vm.VirtualMachine)
 	return err
 }
 
@@ -84,11 +94,7 @@ func (l *Lab) addDeltas(s *simulator.VirtualMachineSnapshot, devices []types.Bas
 		if strings.HasPrefix(b.DiskMode, "independent") {
 			return // left out of snapshots
 		}
-		c := l.disks[chainKey(s.Vm, d.Key)]
-		if c == nil {
-			c = &chain{files: []string{b.FileName}}
-			l.disks[chainKey(s.Vm, d.Key)] = c
-		}
+		c := l.chain(s.Vm, d.Key, b.FileName)
 		c.next++
 		live := c.files[len(c.files)-1]
 		delta := fmt.Sprintf("%s-%06d.vmdk", strings.TrimSuffix(c.files[0], ".vmdk"), c.next)

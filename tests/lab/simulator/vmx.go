@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/google/uuid"
@@ -72,9 +74,21 @@ func writeDescriptor(raw, parent string) error {
 		kind, extent, parentCID = "vmfsSparse", "VMFSSPARSE", "fffffffe"
 		hint = fmt.Sprintf("parentFileNameHint=\"%s\"\n", filepath.Base(parent))
 	}
-	text := fmt.Sprintf("# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=%s\ncreateType=\"%s\"\n%s\n"+
+	text := fmt.Sprintf("# Disk DescriptorFile\nversion=1\nCID=%08x\nparentCID=%s\ncreateType=\"%s\"\n%s\n"+
 		"# Extent description\nRW %d %s \"%s\"\n\n#DDB\nddb.adapterType = \"lsilogic\"\nddb.thinProvisioned = \"1\"\nddb.virtualHWVersion = \"13\"\n",
-		parentCID, kind, hint, st.Size()/512, extent, filepath.Base(raw))
+		rand.Uint32(), parentCID, kind, hint, st.Size()/512, extent, filepath.Base(raw))
 	name := strings.TrimSuffix(strings.TrimSuffix(raw, "-flat.vmdk"), "-delta.vmdk") + ".vmdk"
 	return os.WriteFile(name, []byte(text), 0o600)
+}
+
+var contentID = regexp.MustCompile(`(?m)^CID=\w+$`)
+
+// newContentID changes what a descriptor says of its content, as a host does at the first write after it was opened.
+func newContentID(descriptor string) error {
+	text, err := os.ReadFile(descriptor)
+	if err != nil {
+		return err
+	}
+	text = contentID.ReplaceAll(text, fmt.Appendf(nil, "CID=%08x", rand.Uint32()))
+	return os.WriteFile(descriptor, text, 0o600)
 }

@@ -1,1 +1,3 @@
-"""VMware vSphere as a source: a vCenter or an ESXi host, through SOAP (pyVmomi) and export leases (HTTPS)."""
+"""VMware vSphere as a source: a vCenter or an ESXi host, through SOAP (pyVmomi); its disks through export leases, the
+datastore's files, or nbdkit.
+"""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from app.domain.errors import VmferryError
 from app.domain.models import Check, SourceSpec
 from workers.sources.vsphere.faults import translated
 from workers.sources.vsphere.session import Session
-from workers.sources.vsphere.tls import PROBE_SECONDS, thumbprint
+from workers.sources.vsphere.tls import PROBE_SECONDS, leaf, thumbprint
 
 PRIVILEGES = {
     "System.Read": "see the inventory",
@@ -19,6 +20,14 @@ PRIVILEGES = {
     "VirtualMachine.Interact.PowerOff": "shut the VM down",
     "VirtualMachine.Interact.PowerOn": "start it again when a move is undone",
     "VirtualMachine.Config.Annotation": "note on the source VM where it went",
+}
+WAYS = {  # without which only some ways to the disks are lost
+    "Datastore.Browse": ("read the files of disks", "transport https"),
+    "VirtualMachine.Provisioning.DiskRandomRead": (
+        "ask which areas of a disk are allocated, and read it in any order",
+        "skipping what is not allocated with transport https, and transport nbd",
+    ),
+    "VirtualMachine.Provisioning.GetVmFiles": ("open disks on port 902", "transport nbd"),
 }
 _API_TYPES = {"vcenter": "VirtualCenter", "esxi": "HostAgent"}
 
@@ -49,12 +58,8 @@ def _reachable(session: Session, spec: SourceSpec) -> Check:
 
 def _certificate(session: Session, spec: SourceSpec) -> Check:
     endpoint = session.endpoint
-    with (
-        translated(endpoint),
-        socket.create_connection((endpoint.host, endpoint.port), PROBE_SECONDS) as raw,
-        session.context.wrap_socket(raw, server_hostname=endpoint.host) as sock,
-    ):
-        seen = thumbprint(sock.getpeercert(binary_form=True) or b"")
+    with translated(endpoint):
+        seen = thumbprint(leaf(endpoint, session.context))
     verified = session.context.verify_mode is ssl.CERT_REQUIRED
     how = "pinned" if spec.tls.thumbprint else "verified" if verified else "NOT verified, as asked"
     return Check(name="certificate", ok=True, detail=f"{how}; SHA-256 {seen}")
@@ -75,18 +80,38 @@ def _login(session: Session, spec: SourceSpec) -> Check:
 
 
 def _privileges(session: Session) -> Iterator[Check]:
-    def ask() -> dict[str, bool]:
-        service = session.service
-        key = service.sessionManager.currentSession.key
-        answers = service.authorizationManager.HasPrivilegeOnEntities([service.rootFolder], key, list(PRIVILEGES))
-        return {one.privId: bool(one.isGranted) for answer in answers for one in answer.privAvailability}
-
-    granted = session.call(ask)
+    """One row each; one without which another way is left is no failure."""
+    granted = held(session, None, [*PRIVILEGES, *WAYS])
     for privilege, purpose in PRIVILEGES.items():
-        held = granted.get(privilege, False)
+        has = privilege in granted
         yield Check(
             name=f"privilege {privilege}",
-            ok=held,
-            detail=f"needed to {purpose}" if held else f"missing on the root folder; needed to {purpose}",
-            remedy="" if held else f"Add {privilege} to the account's role, on the root folder with propagation.",
+            ok=has,
+            detail=f"needed to {purpose}" if has else f"missing on the root folder; needed to {purpose}",
+            remedy="" if has else _add(privilege),
         )
+    for privilege, (purpose, way) in WAYS.items():
+        has = privilege in granted
+        yield Check(
+            name=f"privilege {privilege}",
+            ok=True,
+            detail=f"used to {purpose}" if has else f"missing on the root folder; without it there is no {way}",
+            remedy="" if has else _add(privilege),
+        )
+
+
+def held(session: Session, entity: Any, privileges: Sequence[str]) -> set[str]:
+    """Those of the privileges that the account has on an entity, or on the root folder."""
+
+    def ask() -> set[str]:
+        service = session.service
+        key = service.sessionManager.currentSession.key
+        on = [entity or service.rootFolder]
+        answers = service.authorizationManager.HasPrivilegeOnEntities(on, key, list(privileges))
+        return {one.privId for answer in answers for one in answer.privAvailability if one.isGranted}
+
+    return session.call(ask)
+
+
+def _add(privilege: str) -> str:
+    return f"Add {privilege} to the account's role, on the root folder with propagation."

@@ -7,6 +7,7 @@ from typing import Any
 
 from pyVmomi import vim
 
+from app.domain.disk_order import in_order
 from app.domain.models import Disk, Nic
 
 _device = vim.vm.device
@@ -21,32 +22,21 @@ _CONTROLLERS: tuple[tuple[type[Any], str], ...] = (
     (_device.VirtualSATAController, "ahci"),
     (_device.VirtualIDEController, "ide"),
 )
-_FAMILY = {"pvscsi": "scsi", "lsilogic": "scsi", "lsisas": "scsi", "buslogic": "scsi", "ahci": "sata"}
-_ORDER = ("scsi", "nvme", "sata", "ide")  # as virt-v2v numbers them
 _ADAPTERS = ("vmxnet3", "vmxnet2", "vmxnet", "e1000e", "e1000", "pcnet32", "sriovethernetcard")
 
 
 def disks(devices: Sequence[Any], boot_keys: Sequence[int] = ()) -> tuple[Disk, ...]:
     """The disks as firmware and guest count them: an explicit boot order first, then by family, bus and unit."""
     by_key = {device.key: device for device in devices}
-    found = [_as_disk(d, by_key.get(d.controllerKey)) for d in devices if isinstance(d, _disk)]
-
-    def place(disk: Disk) -> tuple[int, int, int, int, int]:
-        boot = boot_keys.index(disk.key) if disk.key in boot_keys else len(boot_keys)
-        name = family(disk.controller)
-        return boot, _ORDER.index(name) if name in _ORDER else len(_ORDER), disk.bus, disk.unit, disk.key
-
-    return tuple(sorted(found, key=place))
+    return in_order((_as_disk(d, by_key.get(d.controllerKey)) for d in devices if isinstance(d, _disk)), boot_keys)
 
 
-def identity(disk: Disk) -> str:
-    """What a copy's journal is tied to: another file, size or change id is another content."""
-    return f"{disk.path} {disk.capacity_bytes} {disk.change_id}"
+def identity(disk: Disk, version: str) -> str:
+    """What a copy's journal is tied to: another file, size, change id or version of the VM may be another content.
 
-
-def family(controller: str) -> str:
-    """scsi, sata, nvme or ide: bus numbers are unique within one. What is unknown is its own family."""
-    return _FAMILY.get(controller, controller)
+    The change id is that of the last snapshot or start; the VM's changeVersion changes with every start, too.
+    """
+    return f"{disk.path} {disk.capacity_bytes} {disk.change_id} {version}"
 
 
 def nics(

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from app.domain.disk_order import family
 from app.domain.errors import PermanentError
 from app.domain.models import Disk
-from workers.sources.vsphere.devices import family
 
 _BY_KEY = re.compile(r"VirtualDisk:(?P<key>\d+)")
 _BY_PLACE = re.compile(r"(?P<controller>[A-Za-z]+)(?P<bus>\d+):(?P<unit>\d+)")

@@ -1,4 +1,4 @@
-"""The export of a powered-off VM: a lease that lives as long as it is told so, and a URL for each disk."""
+"""The export of a VM that is off, or of a snapshot: a lease that lives as long as it is told so, and a URL a disk."""
 
 from __future__ import annotations
 
@@ -38,8 +38,7 @@ log = structlog.get_logger(__name__)
 def export(session: Session, vm_id: str, snapshot: str, cancel: CancelCheck) -> Iterator[ExportLease]:
     """Open a lease, over a snapshot if one is named, and keep it; complete it at the end, abort it on an exception.
 
-    The server has let go of the VM then.
-
+    The server has let go of the VM then. Only a snapshot's lease is to be had while the VM runs.
     A lease that a killed worker left behind bars a new one until it times out: that is waited for.
     Raises SourceChanged when the VM runs, PermanentError when a disk is not among what the lease offers.
     """
@@ -77,7 +76,7 @@ class ExportedDisk:
 
     @property
     def identity(self) -> str:
-        return devices.identity(self._disk)
+        return devices.identity(self._disk, self._lease.version)
 
     def open_stream(self) -> ByteStream:
         return self._lease.open(self._disk.key)
@@ -91,6 +90,7 @@ class ExportLease:
 
     def __init__(self, session: Session, handle: Any) -> None:
         self.handle = handle
+        self.version = ""  # of the VM's configuration
         self._session = session
         self._urls: dict[int, Any] = {}
         self._disks: dict[int, Disk] = {}
@@ -140,8 +140,9 @@ class ExportLease:
         info = self._session.properties(self.handle, "info").get("info")
         if info is None:
             raise SourceUnavailable("the export lease is ready, but does not say where the disks are", "")
-        hardware = self._session.properties(of, "config.hardware.device")
-        disks = devices.disks(hardware.get("config.hardware.device") or ())
+        config = self._session.properties(of, "config.hardware.device", "config.changeVersion")
+        self.version = config.get("config.changeVersion") or ""
+        disks = devices.disks(config.get("config.hardware.device") or ())
         self._disks = {disk.key: disk for disk in disks}
         self._urls = map_urls(info.deviceUrl, disks)
         self._timeout = float(info.leaseTimeout or self._timeout)

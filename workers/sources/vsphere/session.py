@@ -167,9 +167,14 @@ class Session:
             time.sleep(pause)
             pause = min(pause * 1.5, 1.0)
 
-    def cookie(self) -> str:
-        """The session's cookie, for requests to this very host only."""
+    def cookie(self, *, refused: str = "") -> str:
+        """The session's cookie, for requests to this very host only; a new session's if that of `refused` has ended."""
         self._patiently(self.log_in, after=None)
+        if refused and self._cookie() == refused:
+            self.properties(self._service.rootFolder, "name")  # logs in again where it has to
+        return self._cookie()
+
+    def _cookie(self) -> str:
         return str(self._service.propertyCollector._stub.cookie).split(";")[0]
 
     def close(self) -> None:

@@ -7,19 +7,21 @@ from datetime import UTC, datetime
 
 from pyVmomi import vim
 
-from app.domain.errors import SourceUnavailable
+from app.domain.errors import SourceUnavailable, TransportRefused
 from app.domain.models import VM, Check, PowerState, SourceSpec, Transport, Way
 from app.ports.disks import DiskAccess
 from app.ports.source import CancelCheck
-from workers.sources.vsphere import check, inventory, lease, power
+from workers.sources.vsphere import check, folder, inventory, lease, nbd, power, ways
+from workers.sources.vsphere.nbdkit import NbdkitOptions
 from workers.sources.vsphere.session import Session
 
 
 class VsphereSource:
     """One vCenter or ESXi host. Threads may share it; it connects when first asked and logs out on close."""
 
-    def __init__(self, spec: SourceSpec) -> None:
+    def __init__(self, spec: SourceSpec, nbdkit: NbdkitOptions) -> None:
         self._spec = spec
+        self._nbdkit = nbdkit
         self._session = Session(spec)
 
     def check(self) -> list[Check]:
@@ -55,12 +57,21 @@ class VsphereSource:
         power.annotate(self._session, vm_id, text)
 
     def ways(self, vm: VM) -> list[Way]:
-        return [Way(transport=Transport.NFC, usable=True, reason="an export lease works with any datastore")]
+        """Asks the server, and tries a real range of each disk: what it says is of the VM as it is now."""
+        return ways.look(self._session, self._spec, self._nbdkit, vm.id)
 
     def access(
         self, vm_id: str, transport: str, *, snapshot: str = "", cancel: CancelCheck
     ) -> AbstractContextManager[DiskAccess]:
-        return lease.export(self._session, vm_id, snapshot, cancel)
+        match transport:
+            case Transport.NFC:
+                return lease.export(self._session, vm_id, snapshot, cancel)
+            case Transport.HTTPS:
+                direct = self._spec.kind == "esxi"
+                return folder.read_files(self._session, vm_id, snapshot, direct=direct, cancel=cancel)
+            case Transport.NBD:
+                return nbd.serve_disks(self._session, self._spec, self._nbdkit, vm_id, snapshot, cancel)
+        raise TransportRefused(f"there is no way {transport!r} to the disks of a vSphere VM", "Name nfc, https or nbd.")
 
     def close(self) -> None:
         self._session.close()

@@ -93,18 +93,31 @@ def thumbprint(der: bytes) -> str:
     return hashlib.sha256(der).digest().hex(":").upper()
 
 
-def seen_thumbprint(endpoint: Endpoint) -> str:
-    """The SHA-256 of the leaf that a server shows, unverified: to be shown to people, never to be trusted."""
-    context = _unverified(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+def leaf(endpoint: Endpoint, context: ssl.SSLContext) -> bytes:
+    """The certificate (DER) that a server shows, trusted by `context`. Raises OSError."""
     with (
         socket.create_connection((endpoint.host, endpoint.port), PROBE_SECONDS) as raw,
         context.wrap_socket(raw, server_hostname=endpoint.host) as sock,
     ):
-        return thumbprint(sock.getpeercert(binary_form=True) or b"")
+        return sock.getpeercert(binary_form=True) or b""
 
 
-def untrusted(endpoint: Endpoint, error: ssl.SSLCertVerificationError) -> SourceDenied:
-    """What to tell the user about a certificate that was refused: why, the thumbprint seen, and the two ways on."""
+def seen_thumbprint(endpoint: Endpoint) -> str:
+    """The SHA-256 of the leaf that a server shows, unverified: to be shown to people, never to be trusted."""
+    return thumbprint(leaf(endpoint, _unverified(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))))
+
+
+_VSPHERES = (
+    "openssl x509 -noout -fingerprint -sha256 -in /etc/vmware/ssl/rui.crt on ESXi; the appliance's certificate page on"
+    " vCenter"
+)
+
+
+def untrusted(endpoint: Endpoint, error: ssl.SSLCertVerificationError, shown_by: str = _VSPHERES) -> SourceDenied:
+    """What to tell the user about a certificate that was refused: why, the thumbprint seen, and the two ways on.
+
+    `shown_by` is what shows the certificate on the server itself.
+    """
     try:
         seen = seen_thumbprint(endpoint)
     except OSError:
@@ -113,8 +126,7 @@ def untrusted(endpoint: Endpoint, error: ssl.SSLCertVerificationError) -> Source
     return SourceDenied(
         f"the certificate of {endpoint} is not trusted: {reason}"
         + (f" (its SHA-256 thumbprint is {seen})" if seen else ""),
-        "Read the thumbprint on the server itself (openssl x509 -noout -fingerprint -sha256 -in /etc/vmware/ssl/rui.crt"
-        " on ESXi; the appliance's certificate page on vCenter). If it is the one above, pin it as tls.thumbprint; or"
+        f"Read the thumbprint on the server itself ({shown_by}). If it is the one above, pin it as tls.thumbprint; or"
         " give the CA that signed it as tls.ca_pem. If it is another one, somebody may be listening in between.",
         thumbprint=seen or None,
     )

@@ -6,14 +6,15 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 import libvirt
 from defusedxml.ElementTree import fromstring
 
-from app.domain.errors import InvalidRequest, TargetDenied
-from app.domain.models import Pool
+from app.domain.errors import InvalidRequest, NoSpace, TargetDenied
+from app.domain.models import ImageOptions, Pool
+from app.ports.source import CancelCheck
 from converters import qcow2
 from workers.targets.libvirt.connection import Connection
 
@@ -51,17 +52,24 @@ class Volumes:
         self._connection = connection
         self._pool = pool
 
-    def create(self, name: str, capacity_bytes: int) -> Path:
+    def create(self, name: str, capacity_bytes: int, image: ImageOptions, cancel: CancelCheck | None) -> Path:
+        """libvirt makes a plain volume of the right owner; qemu-img makes of it what libvirt cannot."""
         check_name(name)
 
         def make(pool: Any) -> Path:
             _remove(pool, name)
-            path = Path(pool.createXML(_volume_xml(name, capacity_bytes), 0).path())
-            if capacity_bytes % 1024:  # libvirt rounds up, but a disk may end on any sector
-                qcow2.create(path, capacity_bytes)
-            return path
+            return Path(pool.createXML(_volume_xml(name, capacity_bytes, image.format), 0).path())
 
-        return self._with_pool(make)
+        try:
+            path = self._with_pool(make)
+        except NoSpace as error:  # libvirt does not say where
+            raise NoSpace(error.message, error.remedy, path=str(self._folder() / name)) from error
+        try:
+            qcow2.create(path, capacity_bytes, image, cancel=cancel)  # libvirt rounds up: a disk may end on any sector
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return path
 
     def path(self, name: str) -> Path | None:
         path = self._folder() / check_name(name)
@@ -110,15 +118,16 @@ def _remove(pool: Any, name: str) -> None:
     volume.delete(0)
 
 
-def _volume_xml(name: str, capacity_bytes: int) -> str:
-    """An empty qcow2 that the worker's user may write; libvirt gives it to QEMU's user when the domain starts."""
+def _volume_xml(name: str, capacity_bytes: int, format: Literal["qcow2", "raw"]) -> str:
+    """An empty image that the worker's user may write; libvirt gives it to QEMU's user when the domain starts."""
     volume = Element("volume")
     SubElement(volume, "name").text = name
     SubElement(volume, "capacity", unit="bytes").text = str(capacity_bytes)
     SubElement(volume, "allocation", unit="bytes").text = "0"
     target = SubElement(volume, "target")
-    SubElement(target, "format", type="qcow2")
-    SubElement(target, "compat").text = "1.1"
+    SubElement(target, "format", type=format)
+    if format == "qcow2":
+        SubElement(target, "compat").text = "1.1"
     permissions = SubElement(target, "permissions")
     SubElement(permissions, "mode").text = "0600"
     SubElement(permissions, "owner").text = str(os.geteuid())

@@ -9,7 +9,9 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from app.domain.errors import VmferryError
-from app.domain.models import Check, Domain, Hardware, TargetFacts, TargetSpec
+from app.domain.models import Check, Domain, Hardware, ImageOptions, TargetFacts, TargetSpec
+from app.ports.source import CancelCheck
+from app.ports.target import PLAIN
 from converters.accelerator import resolve
 from converters.tools import versions
 from workers.targets.libvirt import domains, pools
@@ -53,8 +55,10 @@ class LibvirtTarget:
             *_check_networks(facts, self._spec.networks),
         ]
 
-    def create_volume(self, name: str, capacity_bytes: int) -> Path:
-        return self._volumes.create(name, capacity_bytes)
+    def create_volume(
+        self, name: str, capacity_bytes: int, image: ImageOptions = PLAIN, *, cancel: CancelCheck | None = None
+    ) -> Path:
+        return self._volumes.create(name, capacity_bytes, image, cancel)
 
     def volume_path(self, name: str) -> Path | None:
         return self._volumes.path(name)

@@ -1,0 +1,1 @@
+"""OVA archives and OVF folders as a source: files on the worker's machine or on a web server."""
