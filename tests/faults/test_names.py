@@ -42,5 +42,5 @@ def test_a_name_that_is_only_odd_is_moved(world: World, name: str) -> None:
     world.assert_moved(vm_id, job["id"])
     assert world.domain(world.lab.vm(vm_id)["uuid"]).name() == name
     new = {path.name for path in listing(world) - seen}
-    assert all(job["id"] in path for path in new), new
+    assert all(job["id"] in path for path in new - {"jobs"}), new
     assert not Path("p").exists()
