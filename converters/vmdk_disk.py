@@ -66,7 +66,7 @@ class VmdkDisk:
         with ExitStack() as opened:
             self._folder, self._opened = folder, opened
             wanted, content_id, missing = name, "", ""
-            while wanted:
+            while not self._layers or wanted:
                 layer = self._layer(wanted)
                 if content_id and not _same(content_id, layer.descriptor.content_id):
                     raise refuse(
