@@ -17,7 +17,9 @@ import pytest
 from tests.lab.lab import Lab
 from tests.lab.specs import DiskSpec, VmSpec
 from tests.libvirt_host import LibvirtHost
+from tests.packages import disk, package, tar
 from tests.service import ROOT, Service
+from tests.web_server import WebServer
 
 README = ROOT / "README.md"
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -70,7 +72,9 @@ def test_commands_of_the_readme_work(lab: Lab, host: LibvirtHost, service: Servi
         "--pool default": f"--pool {host.pool}",
         "VM Network=default": f"VM Network={host.network}",
         "--target kvm --": f"--target kvm --target-name {name} --strategy disk_only --",
+        "/srv/exports": str(_exports(tmp_path / "exports")),
     }
+    _vmdk(tmp_path / "disk.vmdk")
     ran = []
     for line in lines_of(README):
         if line in NOT_RUN or line.startswith("make "):
@@ -87,14 +91,41 @@ def test_commands_of_the_readme_work(lab: Lab, host: LibvirtHost, service: Servi
         ran.append(shlex.split(line)[1])
         if line.endswith("--strategy disk_only --wait"):
             assert name in [domain.name() for domain in host.domains()]
-    assert set(ran) == {"doctor", "source", "target", "inventory", "migrate", "job"}
+    assert set(ran) == {"doctor", "source", "target", "inventory", "migrate", "job", "image"}
     assert name not in [domain.name() for domain in host.domains()]
 
 
-def test_commands_of_the_operations_manual_work(lab: Lab, host: LibvirtHost, service: Service) -> None:
+def _exports(folder: Path) -> Path:
+    """A folder with one OVA."""
+    folder.mkdir()
+    (folder / "web.ova").write_bytes(tar(package([disk("disk0.vmdk", b"\x55" * (4 << 20))], name="web")))
+    return folder
+
+
+def _vmdk(path: Path) -> None:
+    argv = ["qemu-img", "create", "-q", "-f", "vmdk", "-o", "subformat=monolithicSparse", str(path), "16M"]
+    subprocess.run(argv, check=True)
+
+
+def test_commands_of_the_operations_manual_work(lab: Lab, host: LibvirtHost, service: Service, tmp_path: Path) -> None:
+    exports = _exports(tmp_path / "exports")
+    with WebServer(tmp_path, {"/web.ova": (exports / "web.ova").read_bytes()}) as web:
+        _commands_of_the_operations_manual(lab, host, service, web, exports)
+
+
+def _commands_of_the_operations_manual(
+    lab: Lab, host: LibvirtHost, service: Service, web: WebServer, exports: Path
+) -> None:
     name = f"{host.pool}-manual"
     lab.add(VmSpec(name, [DiskSpec(size_mib=16, fill_mib=4)], on=False))
     lab.http_fault("/nfc/", rate=64 << 10, count=0)  # JOB is still there when it is paused
+    stands_for = {
+        "migrate vc web01": f"migrate vc {name} --target manual --strategy disk_only",
+        "/srv/exports": str(exports),
+        "https://files.example/exports/web.ova": web.url("/web.ova"),
+        "files-ca.pem": str(exports.parent / "files-ca.pem"),
+    }
+    (exports.parent / "files-ca.pem").write_text(web.ca_pem)
     source = ("source", "add", "vc", f"{lab.host}:{lab.port}", "--username", lab.username)
     service.run(*source, "--ca-file", str(lab.ca_file))
     service.run("target", "add", "manual", "--pool", host.pool, "--network", f"*={host.network}")
@@ -102,7 +133,8 @@ def test_commands_of_the_operations_manual_work(lab: Lab, host: LibvirtHost, ser
         if line.startswith("make "):
             continue
         assert line.startswith("vmferry ")
-        line = line.replace("migrate vc web01", f"migrate vc {name} --target manual --strategy disk_only")
+        for written, meant in stands_for.items():
+            line = line.replace(written, meant)
         if "JOB" in line:
             line = re.sub(r"\bJOB\b", service.json("job", "list")[0]["id"], line)
         service.run(*shlex.split(line)[1:])

@@ -314,3 +314,15 @@ def test_a_datacenter_in_a_folder(tmp_path: Path) -> None:
 
         assert ask(twice).content == Path(disk["path"]).read_bytes()
         assert ask(names).status_code == 404
+
+
+def test_another_client_reads_the_same(lab: Lab, tmp_path: Path) -> None:
+    """As virt-v2v does: nbdkit's curl plugin, which asks for ranges."""
+    vm_id = lab.add(VmSpec("by nbdkit", [SMALL], on=False))
+    (disk,) = lab.vm(vm_id)["disks"]
+    file = quote(disk["file"].removeprefix("[lab] ").replace(".vmdk", "-flat.vmdk"))
+    argv = ["nbdkit", "--readonly", "--unix", "-", "curl", f"url={lab.url}/folder/{file}?dcPath=DC0&dsName=lab"]
+    argv += [f"user={lab.username}", f"password=+{lab.password_file}", f"cainfo={lab.ca_file}"]
+    subprocess.run([*argv, "--run", f'nbdcopy "$uri" {tmp_path}/copy'], check=True, capture_output=True)
+    assert (tmp_path / "copy").read_bytes() == Path(disk["path"]).read_bytes()
+    assert lab.calls()["range"] > 0

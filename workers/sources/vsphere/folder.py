@@ -7,8 +7,7 @@ host's own listings say dcPath=ha%252ddatacenter. Should one not know the names 
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,6 @@ import structlog
 
 from app.domain.errors import (
     LeaseExpired,
-    NotFound,
     SourceChanged,
     TransferInterrupted,
     TransportRefused,
@@ -29,6 +27,7 @@ from app.ports.disks import Area
 from app.ports.source import CancelCheck
 from converters.vmdk import MAX_DESCRIPTOR
 from workers.sources.vsphere import changes, devices, power
+from workers.sources.vsphere.access import RangeAccess
 from workers.sources.vsphere.facts import Facts, Place, datacenter_path, host_version, look, require_off
 from workers.sources.vsphere.flat import flat_extent, require_file, require_whole
 from workers.sources.vsphere.ranges import FileReader, NoRanges, RemoteFile
@@ -61,32 +60,14 @@ def read_files(
         access.end()
 
 
-class FolderAccess:
+class FolderAccess(RangeAccess["FolderDisk", FileReader]):
     """DiskAccess over the files of a datastore."""
 
-    transport = Transport.HTTPS
-
     def __init__(self, session: Session, vm_id: str, facts: Facts) -> None:
-        self.connections = CONNECTIONS
+        super().__init__(Transport.HTTPS, CONNECTIONS)
         self._session = session
         self._vm_id = vm_id
         self._facts = facts
-        self._disks: dict[int, FolderDisk] = {}
-        self._readers: set[FileReader] = set()
-        self._over = ""
-        self._lock = threading.Lock()
-
-    @property
-    def disk_keys(self) -> Sequence[int]:
-        return list(self._disks)
-
-    def disk(self, key: int) -> FolderDisk:
-        if key not in self._disks:
-            raise NotFound(f"the VM has no disk {key}", "List the VM's disks again.")
-        return self._disks[key]
-
-    def report_percent(self, percent: int) -> None:
-        """vSphere does not ask."""
 
     def find(self, direct: bool, cancel: CancelCheck) -> None:
         datacenters: dict[Any, str] = {}
@@ -96,26 +77,12 @@ class FolderAccess:
             require_file(self._session, disk, datastore)
             if datastore not in datacenters:
                 datacenters[datastore] = datacenter_path(self._session, datastore)
-            self._disks[disk.key] = self._open(disk, datacenters[datastore], direct)
-        if not all(disk.file.ranged for disk in self._disks.values()):
+            self.disks[disk.key] = self._open(disk, datacenters[datastore], direct)
+        if not all(disk.file.ranged for disk in self.disks.values()):
             self.connections = 1
 
-    def end(self) -> None:
-        """Nothing can be read from now on; reads under way in other threads wake up."""
-        with self._lock:
-            self._over = "the access to the disks has ended"
-            readers = list(self._readers)
-        for reader in readers:
-            reader.interrupt()
-        for reader in readers:
-            reader.close()
-
     def open_reader(self, file: RemoteFile) -> FileReader:
-        reader = FileReader(file, self._alive, self._forget)
-        with self._lock:
-            self._alive()
-            self._readers.add(reader)
-        return reader
+        return self.keep(FileReader(file, self.alive, self.forget))
 
     def allocated(self, disk: Disk) -> list[Area]:
         """What change tracking says, where it can be taken (see changes.py). Raises VmferryError where it cannot."""
@@ -173,14 +140,6 @@ class FolderAccess:
         if "busy" in said.lower():
             return TransportRefused(f"something else holds the disk's file open ({said})", "Is a backup under way?")
         return TransferInterrupted(f"{self._session.endpoint} cannot open the disk's file ({said})", "It tries again.")
-
-    def _alive(self) -> None:
-        if self._over:
-            raise LeaseExpired(self._over, "The disks are read again.")
-
-    def _forget(self, reader: FileReader) -> None:
-        with self._lock:
-            self._readers.discard(reader)
 
 
 @dataclass(frozen=True)

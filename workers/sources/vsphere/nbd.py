@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
-from app.domain.errors import LeaseExpired, NotFound, TransferInterrupted, TransportRefused
+from app.domain.errors import LeaseExpired, TransferInterrupted, TransportRefused
 from app.domain.models import Disk, SourceSpec, Transport
 from app.ports.disks import Area, RangeReader
 from app.ports.source import CancelCheck
 from app.process import secret_file
 from converters.vmdk import MAX_DESCRIPTOR
 from workers.sources.vsphere import devices, nbdkit
+from workers.sources.vsphere.access import RangeAccess
 from workers.sources.vsphere.facts import Facts, Place, look, require_off
 from workers.sources.vsphere.faults import translated
 from workers.sources.vsphere.flat import flat_extent, require_file, require_whole
@@ -109,54 +109,14 @@ class _Opener:
         return nbdkit.ssh_words(self.spec, self.session.endpoint, self.options, self.password, place, name)
 
 
-class NbdAccess:
+class NbdAccess(RangeAccess["ServedDisk", "ServedReader"]):
     """DiskAccess through nbdkit."""
 
-    transport = Transport.NBD
-    connections = CONNECTIONS
-
     def __init__(self) -> None:
-        self.disks: dict[int, ServedDisk] = {}
-        self._readers: set[ServedReader] = set()
-        self._over = ""
-        self._lock = threading.Lock()
-
-    @property
-    def disk_keys(self) -> Sequence[int]:
-        return list(self.disks)
-
-    def disk(self, key: int) -> ServedDisk:
-        if key not in self.disks:
-            raise NotFound(f"the VM has no disk {key}", "List the VM's disks again.")
-        return self.disks[key]
-
-    def report_percent(self, percent: int) -> None:
-        """vSphere does not ask."""
+        super().__init__(Transport.NBD, CONNECTIONS)
 
     def open_reader(self, served: Served) -> ServedReader:
-        reader = ServedReader(served, self.alive, self._forget)
-        with self._lock:
-            self.alive()
-            self._readers.add(reader)
-        return reader
-
-    def end(self) -> None:
-        """Nothing can be read from now on."""
-        with self._lock:
-            self._over = "the access to the disks has ended"
-            readers = list(self._readers)
-        for reader in readers:
-            reader.interrupt()
-        for reader in readers:
-            reader.close()
-
-    def alive(self) -> None:
-        if self._over:
-            raise LeaseExpired(self._over, "The disks are read again.")
-
-    def _forget(self, reader: ServedReader) -> None:
-        with self._lock:
-            self._readers.discard(reader)
+        return self.keep(ServedReader(served, self.alive, self.forget))
 
 
 @dataclass(frozen=True)
@@ -231,8 +191,10 @@ class ServedReader:
         except TransferInterrupted as error:
             self._drop()
             self._alive()
-            if not self._served.server.alive():
+            if self._stopped:
+                raise
+            if nbdkit.ended(self._served.server):
                 raise LeaseExpired(f"nbdkit has ended: {nbdkit.last_words(self._served.server)}", "") from error
-            if self._served.disk.connections == 1 and not self._stopped:  # it is not opened a second time
+            if self._served.disk.connections == 1:  # it is not opened a second time
                 raise LeaseExpired(f"the only connection to nbdkit broke: {error.message}", "") from error
             raise

@@ -28,6 +28,7 @@ from workers.sources.vsphere.facts import Place
 from workers.sources.vsphere.tls import Endpoint
 
 ANSWER_SECONDS = 30.0
+LAST_WORDS_SECONDS = 0.5
 START_SECONDS = 60.0  # until nbdkit listens; it logs in only when it is connected to
 
 
@@ -143,6 +144,15 @@ def _connect(server: Process, plugin: str, socket: Path) -> NbdDisk:
             raise TransportRefused(
                 f"nbdkit's {plugin} plugin does not open the disk: {last_words(server) or error.message}"
             ) from error
+
+
+def ended(server: Process) -> bool:
+    """Whether it has ended or is about to: its connections close first."""
+    try:
+        server.wait(LAST_WORDS_SECONDS)
+    except ToolTimedOut:
+        return False
+    return True
 
 
 def last_words(server: Process) -> str:
