@@ -7,12 +7,14 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from app.domain.errors import NotFound, SourceDenied, SourceUnavailable, TransferInterrupted, UnsafeImage, VmferryError
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PLAIN = re.compile(r"[^/\\:\x00-\x1f\x7f\ufffd]{1,255}")  # no folder, no device, no protocol
 
 
@@ -80,6 +82,10 @@ class File:
         seen = os.fstat(self._handle)
         return f"{self.name} {seen.st_size} {seen.st_ino} {seen.st_mtime_ns}"
 
+    def changed_at(self) -> datetime:
+        """Rounded down to a microsecond."""
+        return _EPOCH + timedelta(microseconds=os.fstat(self._handle).st_mtime_ns // 1000)
+
     def read(self, offset: int, length: int) -> bytes:
         data = bytearray(length)
         self.fill(memoryview(data), offset)
@@ -117,7 +123,10 @@ class File:
         return next(self.data(offset, length), None) is None
 
     def close(self) -> None:
-        os.close(self._handle)
+        """Reads fail from now on, and never read from whatever gets its number next."""
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)
 
 
 def _require_regular(path: Path, seen: os.stat_result) -> None:

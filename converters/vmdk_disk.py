@@ -16,6 +16,7 @@ from app.ports.disks import Area
 from converters.folder import File, Folder
 from converters.range_cursor import RangeCursor
 from converters.vmdk import (
+    CREATE_TYPES,
     MAX_DESCRIPTOR,
     MAX_DESCRIPTOR_FILE,
     MAX_OVERHEAD,
@@ -65,7 +66,7 @@ class VmdkDisk:
         with ExitStack() as opened:
             self._folder, self._opened = folder, opened
             wanted, content_id, missing = name, "", ""
-            while wanted:
+            while not self._layers or wanted:
                 layer = self._layer(wanted)
                 if content_id and not _same(content_id, layer.descriptor.content_id):
                     raise refuse(
@@ -96,8 +97,9 @@ class VmdkDisk:
         return self._layers[0].length
 
     @property
-    def create_type(self) -> str:
-        return self._layers[0].descriptor.create_type
+    def is_flat(self) -> bool:
+        """Whether every byte of the disk has its place in a file, though not all need be there."""
+        return CREATE_TYPES[self._layers[0].descriptor.create_type][0] in ("FLAT", "VMFS")
 
     @property
     def depth(self) -> int:

@@ -28,6 +28,7 @@ from app.ports.source import Source
 from converters.vmdk_stream import StreamReader
 from tests.contract.package_platform import OvaPlatform
 from tests.contract.source_platforms import MIB, LabPlatform, MemoryPlatform, Platform
+from tests.contract.vmx_platform import VmxPlatform
 from tests.lab.lab import Lab
 from tests.sshd import sshd
 from workers.sources.vsphere.nbdkit import NbdkitOptions
@@ -57,11 +58,11 @@ def platform(request: pytest.FixtureRequest) -> Iterator[Platform]:
     if request.param == "memory":
         yield MemoryPlatform()
         return
-    if request.param == "ova":
-        packages = OvaPlatform()
-        yield packages
-        packages.source.close()
-        packages.remove()
+    if request.param in ("ova", "vmx"):
+        files = OvaPlatform() if request.param == "ova" else VmxPlatform()
+        yield files
+        files.source.close()
+        files.remove()
         return
     lab, nbdkit = request.getfixturevalue("host") if request.param == "esxi" else (request.getfixturevalue("lab"), None)
     platform = LabPlatform(lab, request.param, nbdkit)
@@ -70,8 +71,14 @@ def platform(request: pytest.FixtureRequest) -> Iterator[Platform]:
     platform.source.close()
 
 
-EVERYWHERE = pytest.mark.parametrize("platform", ["memory", "vcenter", "esxi", "ova"], indirect=True)
+EVERYWHERE = pytest.mark.parametrize("platform", ["memory", "vcenter", "esxi", "ova", "vmx"], indirect=True)
 """For tests that ask nothing of a platform but to have VMs that are off."""
+
+STREAMS = pytest.mark.parametrize("platform", ["memory", "vcenter", "esxi", "ova"], indirect=True)
+"""For tests of a disk that comes from its start only."""
+
+RUNNING = pytest.mark.parametrize("platform", ["memory", "vcenter", "esxi", "vmx"], indirect=True)
+"""For tests of what somebody else starts and stops."""
 
 
 @pytest.fixture
@@ -195,6 +202,7 @@ def test_power_on(platform: Platform, source: Source) -> None:
     source.power_on(vm_id)
 
 
+@RUNNING
 def test_started_since(platform: Platform, source: Source) -> None:
     vm_id = platform.add("watched", on=True)
     before = source.now()
@@ -217,7 +225,7 @@ def test_annotate(platform: Platform, source: Source) -> None:
         assert source.vm(vm_id).annotation == text
 
 
-@EVERYWHERE
+@STREAMS
 def test_export_gives_each_disk(platform: Platform, source: Source) -> None:
     vm_id = platform.add("exported", disks=(4, 2))
     with source.access(vm_id, platform.transport, cancel=go_on) as export:
@@ -240,7 +248,7 @@ def test_a_vm_can_be_started_after_its_export(platform: Platform, source: Source
     source.power_on(vm_id)
 
 
-@EVERYWHERE
+@STREAMS
 def test_a_disk_can_be_read_twice(platform: Platform, source: Source) -> None:
     vm_id = platform.add("twice")
     with source.access(vm_id, platform.transport, cancel=go_on) as export:
@@ -266,6 +274,16 @@ def content(disk: StreamDisk | RangeDisk, capacity: int) -> bytes:
             reader.start(area.offset, area.length)
             reader.fill(memoryview(whole)[area.offset : area.offset + area.length])
     return bytes(whole)
+
+
+def begin(disk: StreamDisk | RangeDisk) -> None:
+    """Read a sector of it."""
+    if isinstance(disk, StreamDisk):
+        disk.open_stream().readinto(memoryview(bytearray(512)))
+        return
+    reader = disk.open_reader()
+    reader.start(0, MIB)
+    reader.fill(memoryview(bytearray(512)))
 
 
 @EVERYWHERE
@@ -373,6 +391,7 @@ def test_nothing_can_be_read_in_any_way_after_the_end(platform: Platform, source
                 reader.start(0, 512)
 
 
+@RUNNING
 def test_no_way_to_a_running_vm_but_through_a_snapshot(platform: Platform, source: Source) -> None:
     vm_id = platform.add("way of a running one")
     transports = usable(source, vm_id)
@@ -385,6 +404,7 @@ def test_no_way_to_a_running_vm_but_through_a_snapshot(platform: Platform, sourc
 # exports
 
 
+@RUNNING
 def test_no_export_of_a_running_vm(platform: Platform, source: Source) -> None:
     vm_id = platform.add("runs", on=True)
     with pytest.raises(SourceChanged), source.access(vm_id, platform.transport, cancel=go_on):
@@ -397,7 +417,7 @@ def test_no_export_of_a_running_vm(platform: Platform, source: Source) -> None:
 def test_an_exception_ends_the_lease_and_passes(platform: Platform, source: Source, error: BaseException) -> None:
     vm_id = platform.add("aborted")
     with pytest.raises(type(error)) as caught, source.access(vm_id, platform.transport, cancel=go_on) as export:  # noqa: PT012
-        export.disk(2000).open_stream().readinto(memoryview(bytearray(512)))
+        begin(export.disk(2000))
         raise error
     assert caught.value is error
     assert platform.open_leases(vm_id) == 0
@@ -428,7 +448,7 @@ def test_an_expired_lease_shows_at_the_next_read(platform: Platform, source: Sou
     assert platform.open_leases(vm_id) == 0
 
 
-@EVERYWHERE
+@STREAMS
 def test_nothing_can_be_read_after_the_end(platform: Platform, source: Source) -> None:
     vm_id = platform.add("over")
     with source.access(vm_id, platform.transport, cancel=go_on) as export:

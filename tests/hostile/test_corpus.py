@@ -13,6 +13,7 @@ from app.process import run
 from converters.vmdk_stream import StreamReader
 from tests.hostile import corpus
 from tests.hostile.streams import Memory, leading
+from tests.hostile.watching import peak
 
 CASES = list(corpus.cases())
 
@@ -64,11 +65,6 @@ def grown() -> int:
             for grain in reader:
                 reader.inflate(grain)
     return peak() - before
-
-
-def peak() -> int:
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,30 +16,10 @@ from converters.folder import Folder
 from converters.vmdk_disk import open_vmdk
 from tests.hostile import vmdk_files
 from tests.hostile.corpus import DISK, WHOLE
-from tests.hostile.test_corpus import peak
+from tests.hostile.watching import opened, peak
 
 CASES = list(vmdk_files.cases())
 MIB = 1 << 20
-_watched: list[list[str]] = []  # where opened paths are noted
-
-
-def _note(event: str, arguments: tuple[object, ...]) -> None:
-    if event == "open" and _watched and isinstance(arguments[0], str | bytes | Path):
-        name = arguments[0]
-        _watched[-1].append(name.decode() if isinstance(name, bytes) else str(name))
-
-
-sys.addaudithook(_note)
-
-
-@contextmanager
-def opened() -> Iterator[list[str]]:
-    paths: list[str] = []
-    _watched.append(paths)
-    try:
-        yield paths
-    finally:
-        _watched.pop()
 
 
 def read(folder: Path) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from app.domain.models import SourceSpec
 from app.ports.source import Source
 from workers.sources.ova.source import OvaSource
+from workers.sources.vmx import VmxSource
 from workers.sources.vsphere.nbdkit import NbdkitOptions
 from workers.sources.vsphere.source import VsphereSource
 
@@ -14,6 +15,7 @@ _KINDS: dict[str, Callable[[SourceSpec, NbdkitOptions], Source]] = {
     "vcenter": VsphereSource,
     "esxi": VsphereSource,
     "ova": lambda spec, _nbdkit: OvaSource(spec),
+    "vmx": lambda spec, _nbdkit: VmxSource(spec),
 }
 
 
