@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from app.process import run
 from converters.vmdk_stream import StreamReader
 from tests.hostile import packages
 from tests.hostile.packages import Case
+from tests.hostile.watching import peak
 from tests.packages import spec
 from workers.sources import open_source
 
@@ -98,7 +98,7 @@ def main() -> None:
     for case in packages.HONEST_CASES:  # so that nothing is imported while we watch
         with TemporaryDirectory() as name, opened(case, Path(name)) as source:
             read_all(source)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak()
     sys.addaudithook(watch)
     refused = 0
     for case in CASES:
@@ -114,8 +114,8 @@ def main() -> None:
             finally:
                 source.close()
                 watching = False
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    result = {"outside": outside, "peak": peak << 10, "grown": (peak - before) << 10, "refused": refused}
+    most = peak()  # of this process: ru_maxrss is the parent's at first
+    result = {"outside": outside, "peak": most, "grown": most - before, "refused": refused}
     print(json.dumps(result))
 
 
