@@ -65,10 +65,8 @@ class Node(NamedTuple):
 Look = Callable[[str], DiskFacts]  # at a disk's file, by the name that the .vmx gives it; raises VmferryError
 
 
-def read_vm(
-    config: Config, look: Look, *, vm_id: str, uuid: str, running: bool = False, snapshots: Config | None = None
-) -> VM:
-    """Raises UnsafeImage for a configuration that says what none can.
+def read_vm(config: Config, look: Look, *, vm_id: str, uuid: str, snapshots: Config | None = None) -> VM:
+    """Raises UnsafeImage for a configuration that says what none can. Whether the VM runs is not in it.
 
     `uuid`: for a VM that was never started and has none. A disk that cannot be read is no error here, but a blocker
     among the VM's concerns.
@@ -85,7 +83,7 @@ def read_vm(
         name=config.text("displayName") or vm_id.rpartition("/")[2].rpartition(".")[0],
         uuid=bios_uuid,
         instance_uuid=_uuid(config.text("vc.uuid")),
-        power_state=PowerState.ON if running else _power_state(config),
+        power_state=PowerState.SUSPENDED if config.text("checkpoint.vmState") else PowerState.OFF,
         firmware="efi" if config.text("firmware").lower() == "efi" else "bios",
         secure_boot=config.flag("uefi.secureBoot.enabled"),
         tpm=config.flag("vtpm.present"),
@@ -103,10 +101,6 @@ def read_vm(
         nics=tuple(_nics(config, bios_uuid)),
         concerns=tuple(concern for _, concern in found if concern),
     )
-
-
-def _power_state(config: Config) -> PowerState:
-    return PowerState.SUSPENDED if config.text("checkpoint.vmState") else PowerState.OFF
 
 
 def _uuid(text: str) -> str:

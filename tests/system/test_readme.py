@@ -19,6 +19,7 @@ from tests.lab.specs import DiskSpec, VmSpec
 from tests.libvirt_host import LibvirtHost
 from tests.packages import disk, package, tar
 from tests.service import ROOT, Service
+from tests.vmx_folders import write_flat, write_vmx
 from tests.web_server import WebServer
 
 README = ROOT / "README.md"
@@ -102,6 +103,13 @@ def _exports(folder: Path) -> Path:
     return folder
 
 
+def _machines(folder: Path) -> Path:
+    """A folder with the folder of one VM."""
+    write_vmx(folder / "web/web.vmx", "web", {"scsi0:0": "web.vmdk"})
+    write_flat(folder / "web", "web", b"\x55" * (4 << 20))
+    return folder
+
+
 def _vmdk(path: Path) -> None:
     argv = ["qemu-img", "create", "-q", "-f", "vmdk", "-o", "subformat=monolithicSparse", str(path), "16M"]
     subprocess.run(argv, check=True)
@@ -124,6 +132,7 @@ def _commands_of_the_operations_manual(
         "/srv/exports": str(exports),
         "https://files.example/exports/web.ova": web.url("/web.ova"),
         "files-ca.pem": str(exports.parent / "files-ca.pem"),
+        "/srv/vms": str(_machines(exports.parent / "vms")),
     }
     (exports.parent / "files-ca.pem").write_text(web.ca_pem)
     source = ("source", "add", "vc", f"{lab.host}:{lab.port}", "--username", lab.username)

@@ -169,7 +169,7 @@ def test_a_disk_that_cannot_be_read_is_a_blocker() -> None:
 
 
 def test_power() -> None:
-    assert vm(WORKSTATION, running=True).power_state is PowerState.ON
+    assert vm(WORKSTATION).power_state is PowerState.OFF
     suspended = WORKSTATION.replace(b'checkpoint.vmState = ""', b'checkpoint.vmState = "web.vmss"')
     assert vm(suspended).power_state is PowerState.SUSPENDED
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import structlog
 
@@ -26,7 +27,7 @@ from app.domain.errors import (
     TransportRefused,
     VmferryError,
 )
-from app.domain.models import VM, Check, PowerState, SourceSpec, Transport, Way
+from app.domain.models import VM, Check, Concern, PowerState, SourceSpec, Transport, Way
 from app.domain.places import parse_place
 from app.ports.source import CancelCheck
 from converters.folder import Folder, is_plain
@@ -34,6 +35,8 @@ from converters.vmdk_disk import VmdkDisk
 from converters.vmx import DiskFacts, read_vm
 from converters.vmx_config import MAX_CONFIG, Config, refuse
 
+_IN_USE = "vm_is_in_use"
+_SHUT_DOWN = "Shut it down in VMware. If it does not run there, VMware was killed: delete the .lck beside its files."
 _COARSE_CLOCK = 5  # Linux's CLOCK_REALTIME_COARSE
 
 log = structlog.get_logger(__name__)
@@ -99,7 +102,7 @@ class VmxSource:
         if state is not PowerState.OFF:
             raise ShutdownFailed(
                 f"{vm_id} is {state.value}, and nothing here can shut it down",
-                "Shut it down in VMware. If it does not run, VMware was killed: delete the .lck beside its files.",
+                _SHUT_DOWN,
             )
 
     def power_on(self, vm_id: str) -> None:
@@ -208,7 +211,10 @@ class VmxSource:
                 snapshots=_snapshots(folder, path.stem),
             )
             running = _is_locked(path.parent, used)
-        return vm.model_copy(update={"folder": str(path.parent), **({"power_state": PowerState.ON} if running else {})})
+        changes: dict[str, Any] = {"folder": str(path.parent)}
+        if running:
+            changes |= {"power_state": PowerState.ON, "concerns": (*vm.concerns, _in_use(vm.name))}
+        return vm.model_copy(update=changes)
 
     def _check(self, name: str) -> Check:
         try:
@@ -216,7 +222,8 @@ class VmxSource:
         except VmferryError as error:
             return Check(name=f"vm {name}", ok=False, detail=error.message, remedy=error.remedy)
         for concern in vm.concerns:
-            return Check(name=f"vm {name}", ok=False, detail=concern.cause, remedy=concern.remedy)
+            if concern.code != _IN_USE:  # no fault of the source's
+                return Check(name=f"vm {name}", ok=False, detail=concern.cause, remedy=concern.remedy)
         detail = f"{len(vm.disks)} disks, {vm.disk_bytes / (1 << 30):.1f} GiB, {vm.power_state.value}"
         return Check(name=f"vm {name}", ok=True, detail=detail)
 
@@ -279,6 +286,15 @@ def _snapshots(folder: Folder, stem: str) -> Config | None:
         return _config(folder, f"{stem}.vmsd")
     except NotFound:
         return None
+
+
+def _in_use(name: str) -> Concern:
+    return Concern(
+        code=_IN_USE,
+        severity="blocker",
+        cause=f"{name} is in use: VMware's lock lies beside its files, and nothing here can shut it down",
+        remedy=_SHUT_DOWN,
+    )
 
 
 def _is_locked(folder: Path, used: set[str]) -> bool:
