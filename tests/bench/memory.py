@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -43,31 +43,29 @@ def measure(runs: int, folder: Path) -> Outcome:
             runs,
             warm_up=False,
         )
-    small, large = ([run for transport in TRANSPORTS for run in sides[_side(gib, transport)]] for gib in SIZES_GIB)
+    rounds = list(zip(*sides.values(), strict=True))  # what all sides took in the first run, the second, …
     return Outcome(
         [
-            figure(
-                "MiB: the worker", [run.facts["worker_mib"] for run in small + large], bar=250, bound="most", unit=""
-            ),
-            figure(
-                "MiB: with all its children",
-                [run.facts["all_mib"] for run in small + large],
-                bar=600,
-                bound="most",
-                unit="",
-            ),
-            figure("64 GiB disks against 1 GiB", ratios(large, small, _all), bar=1.1, bound="most"),
+            figure("MiB, the worker", _peaks_of(rounds, "worker_mib"), bar=250, bound="most", unit=""),
+            figure("MiB, with all its children", _peaks_of(rounds, "all_mib"), bar=600, bound="most", unit=""),
+            figure("64 GiB disks against 1 GiB", _growth(sides)),
         ],
         sides,
     )
 
 
+def _peaks_of(rounds: Sequence[Sequence[Run]], fact: str) -> list[float]:
+    """The most of each round, whatever the size and the transport."""
+    return [max(run.facts[fact] for run in one) for one in rounds]
+
+
+def _growth(sides: Mapping[str, Sequence[Run]]) -> list[float]:
+    small, large = ([run for way in TRANSPORTS for run in sides[_side(gib, way)]] for gib in SIZES_GIB)
+    return ratios(large, small, lambda run: run.facts["all_mib"])
+
+
 def _disk(gib: int) -> Path:
     return data.sparse(build_guest(), gib << 10, FILL_MIB / (gib << 10) * 100)
-
-
-def _all(run: Run) -> float:
-    return run.facts["all_mib"]
 
 
 def _side(gib: int, transport: str) -> str:
