@@ -14,6 +14,7 @@ import shutil
 import struct
 import tarfile
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
@@ -29,6 +30,7 @@ CELL = 64 << 10
 PIECE = 4 * MIB
 ROOTS = ("bin", "lib/x86_64-linux-gnu", "share", "lib")  # of /usr, in this order
 ARCHIVES = 4  # one part of so many is archives
+ARCHIVE = 256 * MIB
 GROWTH = 1.15  # of a file system over its files
 PARTITION = 2048 * 512
 
@@ -105,14 +107,14 @@ def second_disk(guest: Guest, mib: int) -> Path:
         with old.open("rb") as file:
             boot = bytearray(file.read(512))
             file.seek(PARTITION + 1024 + 0x68)  # where ext4's superblock has its UUID
-            uuid = file.read(16).hex()
+            identity = str(uuid.UUID(bytes=file.read(16)))
         marker = path.with_name("marker")
         with tempfile.NamedTemporaryFile(dir=path.parent) as partition:
             with old.open("rb") as file, open(partition.name, "wb") as out:
                 file.seek(PARTITION)
                 shutil.copyfileobj(file, out, MIB)
             tool("debugfs", "-R", f"dump /marker {marker}", partition.name)
-        sectors = _file_system(path, PARTITION, mib, extra=marker, uuid=uuid) // 512
+        sectors = _file_system(path, PARTITION, mib, extra=marker, identity=identity) // 512
         struct.pack_into("<I", boot, 446 + 12, sectors)
         with path.open("r+b") as file:
             file.write(boot)
@@ -125,7 +127,7 @@ def void(_said: str) -> None:
     """For a callable that must return nothing."""
 
 
-def _file_system(disk: Path, start: int, mib: int, *, extra: Path | None = None, uuid: str = "") -> int:
+def _file_system(disk: Path, start: int, mib: int, *, extra: Path | None = None, identity: str = "") -> int:
     """An ext4 with `mib` of mixed files from byte `start` of `disk` on; its size in bytes."""
     size = int(mib * GROWTH) * MIB
     with tempfile.TemporaryDirectory(dir=disk.parent, prefix="tree-") as tree:
@@ -145,7 +147,7 @@ def _file_system(disk: Path, start: int, mib: int, *, extra: Path | None = None,
             tree,
             "-E",
             f"offset={start}",
-            *(["-U", uuid] if uuid else []),
+            *(["-U", identity] if identity else []),
         ]
         tool("mke2fs", *words, disk, f"{size // 1024}k")
     return size
@@ -153,8 +155,11 @@ def _file_system(disk: Path, start: int, mib: int, *, extra: Path | None = None,
 
 def _fill(tree: Path, size: int) -> None:
     archives = size // ARCHIVES
-    _archive(tree / "archive.tar.gz", archives // 2)
-    _archive(tree / "archive.tar.xz", archives // 2)
+    for suffix in ("gz", "xz"):
+        first = tree / f"archive.tar.{suffix}"
+        _archive(first, min(ARCHIVE, archives // 2))
+        for number in range(1, archives // 2 // ARCHIVE):  # they take long to make, and nobody looks for copies
+            shutil.copyfile(first, first.with_stem(f"archive-{number}.tar"))
     left = size - archives
     for round_ in count():
         for source in _files():
