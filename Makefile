@@ -22,7 +22,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env)
 FAST := tests/unit
 SUITE := tests/unit tests/contract tests/component tests/functional tests/hostile tests/faults tests/system
 
-.PHONY: help packages setup demo test slow check lab run clean
+.PHONY: help packages setup demo test slow check lab bench run clean
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -60,6 +60,10 @@ check: setup ## lint, types, import rules, fast tests
 
 lab: setup ## the vSphere lab alone, left running
 	$(AS_ROOT) $(BIN)/python -m tests.lab
+
+bench: setup ## how fast it is, against other tools: docs/bench; most of an hour
+	@deploy/install-packages deploy/packages-bench.txt
+	$(AS_ROOT) $(BIN)/python -m tests.bench
 
 run: setup ## vmferry up
 	$(BIN)/vmferry up
