@@ -96,4 +96,5 @@ def test_a_vm_that_is_in_use_is_not_touched(world: World, machine: Machine) -> N
     for force in (False, True):
         problem = machine.submit(expect=422, force_power_off=force)
         assert "vm_is_in_use" in {concern["code"] for concern in problem["concerns"]}
-    assert world.operate(f"sources/{machine.source}/check")["result"]["ok"]
+    checked = world.operate(f"sources/{machine.source}/check")
+    assert checked["result"]["ok"], checked
