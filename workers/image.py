@@ -131,11 +131,10 @@ def _begun(part: Path, disk: RangeDisk, image: ImageOptions, *, device: bool) ->
     identity = f"{disk.identity} {image.model_dump_json()}"
     if part.exists() and (journal := Journal.resume(path, identity, disk.capacity)) is not None:
         return journal
-    journal = Journal.create(path, identity, disk.capacity)
     if not device:
         qcow2.create(part, disk.capacity, image)
         os.chmod(part, 0o600)
-    return journal
+    return Journal.create(path, identity, disk.capacity)
 
 
 def _is_qcow2(path: Path) -> bool:

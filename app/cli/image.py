@@ -16,7 +16,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from app.cli import output
 from app.cli.exits import CliError, Exit
+from app.cli.migrate import SecondRead
 from app.cli.output import Output, OutputOption, size
+from app.cli.targets import Format, Preallocation
 from app.domain.models import ImageOptions
 
 app = typer.Typer(help="Disk images on this machine, without a service.", no_args_is_help=True)
@@ -28,26 +30,8 @@ class SourceFormat(StrEnum):
     RAW = "raw"
 
 
-class TargetFormat(StrEnum):
-    QCOW2 = "qcow2"
-    RAW = "raw"
-
-
-class Preallocation(StrEnum):
-    OFF = "off"
-    METADATA = "metadata"
-    FALLOC = "falloc"
-    FULL = "full"
-
-
-class SecondRead(StrEnum):
-    NONE = "none"
-    SAMPLE = "sample"
-    ALL = "all"
-
-
 Source = Annotated[str, typer.Argument(metavar="IN", help="A VMDK, qcow2 or raw file, or an NBD URI.")]
-Format = Annotated[
+FromFormat = Annotated[
     SourceFormat | None, typer.Option("--from-format", help="What IN is; a raw image has to be called so.")
 ]
 Threads = Annotated[int, typer.Option(min=1, max=32, help="Threads that read and write.")]
@@ -58,8 +42,8 @@ THREADS = max(2, min(8, os.cpu_count() or 2))
 def convert(
     source: Source,
     target: Annotated[Path, typer.Argument(metavar="OUT", help="A new file, or a block device.")],
-    source_format: Format = None,
-    target_format: Annotated[TargetFormat, typer.Option("--to-format")] = TargetFormat.QCOW2,
+    source_format: FromFormat = None,
+    target_format: Annotated[Format, typer.Option("--to-format")] = Format.QCOW2,
     cluster_kib: Annotated[int, typer.Option(help="qcow2's unit of allocation.")] = 64,
     preallocation: Preallocation = Preallocation.OFF,
     compressed: Annotated[bool, typer.Option("--compressed", help="qcow2 only: smaller, slower to read.")] = False,
@@ -110,7 +94,7 @@ def convert(
 
 
 @app.command()
-def check(source: Source, source_format: Format = None, form: OutputOption = Output.TABLE) -> None:
+def check(source: Source, source_format: FromFormat = None, form: OutputOption = Output.TABLE) -> None:
     """Parse an image as hostile input; nothing is written. Exit code 3 when it may not be used."""
     from workers import image
 
@@ -134,7 +118,7 @@ def check(source: Source, source_format: Format = None, form: OutputOption = Out
 def verify(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The image to look at.")],
     manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="What it held when it was copied.")],
-    image_format: Annotated[TargetFormat, typer.Option("--format", help="What FILE is.")] = TargetFormat.QCOW2,
+    image_format: Annotated[Format, typer.Option("--format", help="What FILE is.")] = Format.QCOW2,
     threads: Threads = THREADS,
     form: OutputOption = Output.TABLE,
 ) -> None:

@@ -40,7 +40,8 @@ def add(
     host: Annotated[
         str,
         typer.Argument(
-            help="Name or address, with :PORT unless it is 443. Of ova, vmx: a path on the worker's machine, or a URL."
+            help="Name or address, with :PORT unless it is 443. "
+            "Of ova, vmx: a path on the worker's machine; of ova a URL, too."
         ),
     ],
     username: Annotated[

@@ -251,6 +251,16 @@ def test_what_a_crash_may_cost_is_bounded(disk: MemoryRanges, target: Path, monk
         assert done - journal.table.known_bytes <= 3 * (2 * MIB + (AHEAD + 2) * WINDOW)
 
 
+def test_it_goes_on_where_nothing_was_committed_yet(disk: MemoryRanges, target: Path, tmp_path: Path) -> None:
+    """The image holds more than the journal knows: the right bytes, which are written once more."""
+    interrupted_at(disk, target, 0.7)
+    with journal_of(target, disk) as journal:
+        assert journal.table.known_bytes == 0
+    assert qcow2.allocated(target) > MIB
+    copy(disk, target)
+    assert_equal(disk, target, tmp_path)
+
+
 def test_a_copy_of_another_source_is_not_gone_on_with(disk: MemoryRanges, target: Path) -> None:
     interrupted_at(disk, target, 0.5)
     disk.identity = "something else"

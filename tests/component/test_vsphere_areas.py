@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,29 +10,14 @@ from structlog.testing import capture_logs
 from app.ports.disks import Area
 from app.ports.source import Source
 from tests.component.test_vsphere_source import raw
-from tests.contract.source_platforms import MIB, lab_spec
+from tests.contract.source_platforms import MIB
 from tests.contract.test_source import content, go_on
 from tests.lab.lab import Lab
 from tests.lab.specs import DiskSpec, VmSpec
-from workers.sources import open_source
 from workers.sources.vsphere import changes
 
 SIZE = 16 * MIB
 WHOLE = [Area(0, SIZE)]
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab(Path(tmp_path_factory.mktemp("lab"))) as lab:
-        yield lab
-
-
-@pytest.fixture
-def source(lab: Lab) -> Iterator[Source]:
-    source = open_source(lab_spec(lab))
-    yield source
-    lab.clear()
-    source.close()
 
 
 @pytest.fixture(scope="module")

@@ -24,20 +24,6 @@ from workers.sources import open_source
 SIZE = 8 * MIB
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab(Path(tmp_path_factory.mktemp("lab"))) as lab:
-        yield lab
-
-
-@pytest.fixture
-def source(lab: Lab) -> Iterator[Source]:
-    source = open_source(lab_spec(lab))
-    yield source
-    lab.clear()
-    source.close()
-
-
 @pytest.fixture
 def direct(lab: Lab) -> Iterator[Source]:
     """The lab taken for an ESXi host."""

@@ -34,14 +34,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield lab
 
 
-@pytest.fixture
-def source(lab: Lab) -> Iterator[Source]:
-    source = open_source(lab_spec(lab))
-    yield source
-    lab.clear()
-    source.close()
-
-
 @pytest.fixture(scope="module")
 def vm_id(lab: Lab) -> str:
     """A VM that is off, with a disk of 8 MiB."""

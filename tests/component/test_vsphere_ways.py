@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from app.domain.errors import TransportRefused
@@ -19,20 +16,6 @@ from workers.sources.vsphere.check import WAYS
 
 THIN = DiskSpec(size_mib=16, fill_mib=4)
 THICK = DiskSpec(size_mib=16, fill_mib=16, thin=False)
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab(Path(tmp_path_factory.mktemp("lab"))) as lab:
-        yield lab
-
-
-@pytest.fixture
-def source(lab: Lab) -> Iterator[Source]:
-    source = open_source(lab_spec(lab))
-    yield source
-    lab.clear()
-    source.close()
 
 
 def add(lab: Lab, *disks: DiskSpec, on: bool = False, tracked: bool = False, snapshots: int = 0) -> str:

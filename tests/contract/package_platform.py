@@ -54,24 +54,9 @@ class OvaPlatform(Platform):
     def power_state(self, vm_id: str) -> PowerState:
         return PowerState.OFF
 
-    def annotation(self, vm_id: str) -> str:
-        raise NotImplementedError
-
     def open_leases(self, vm_id: str) -> int:
         """A package knows nothing of its readers."""
         return 0
-
-    def power_on(self, vm_id: str) -> None:
-        raise NotImplementedError
-
-    def power_off(self, vm_id: str) -> None:
-        raise NotImplementedError
-
-    def expire_leases(self) -> None:
-        raise NotImplementedError
-
-    def deny(self, privilege: str) -> None:
-        raise NotImplementedError
 
     def remove(self) -> None:
         self._folder.cleanup()

@@ -36,24 +36,28 @@ class Platform(ABC):
     @abstractmethod
     def power_state(self, vm_id: str) -> PowerState: ...
     @abstractmethod
-    def annotation(self, vm_id: str) -> str: ...
-    @abstractmethod
     def open_leases(self, vm_id: str) -> int: ...
-    @abstractmethod
-    def power_on(self, vm_id: str) -> None: ...
-    @abstractmethod
-    def power_off(self, vm_id: str) -> None: ...
     @abstractmethod
     def change(self, vm_id: str, key: int) -> None:
         """The VM runs for a while, and its guest writes to a disk."""
 
+
+class ManagedPlatform(Platform):
+    """One whose VMs run, keep notes, and are guarded by privileges."""
+
+    @abstractmethod
+    def annotation(self, vm_id: str) -> str: ...
+    @abstractmethod
+    def power_on(self, vm_id: str) -> None: ...
+    @abstractmethod
+    def power_off(self, vm_id: str) -> None: ...
     @abstractmethod
     def expire_leases(self) -> None: ...
     @abstractmethod
     def deny(self, privilege: str) -> None: ...
 
 
-class MemoryPlatform(Platform):
+class MemoryPlatform(ManagedPlatform):
     def __init__(self) -> None:
         self._memory = MemorySource()
         self.source = self._memory
@@ -140,7 +144,7 @@ def lab_spec(lab: Lab, **changes: object) -> SourceSpec:
     return spec.model_copy(update=changes)
 
 
-class LabPlatform(Platform):
+class LabPlatform(ManagedPlatform):
     """A vCenter, or as `kind` esxi a host that can be read over SSH, too."""
 
     def __init__(self, lab: Lab, kind: str = "vcenter", nbdkit: NbdkitOptions | None = None) -> None:

@@ -27,7 +27,7 @@ from app.ports.disks import ByteStream, RangeDisk, StreamDisk
 from app.ports.source import Source
 from converters.vmdk_stream import StreamReader
 from tests.contract.package_platform import OvaPlatform
-from tests.contract.source_platforms import MIB, LabPlatform, MemoryPlatform, Platform
+from tests.contract.source_platforms import MIB, LabPlatform, ManagedPlatform, MemoryPlatform, Platform
 from tests.contract.vmx_platform import VmxPlatform
 from tests.lab.lab import Lab
 from tests.sshd import sshd
@@ -139,14 +139,14 @@ def test_check_finds_nothing_wrong(source: Source) -> None:
 @pytest.mark.parametrize(
     "privilege", ["VApp.Export", "VirtualMachine.Interact.PowerOff", "VirtualMachine.Interact.PowerOn"]
 )
-def test_check_names_a_missing_privilege(platform: Platform, source: Source, privilege: str) -> None:
+def test_check_names_a_missing_privilege(platform: ManagedPlatform, source: Source, privilege: str) -> None:
     platform.deny(privilege)
     (row,) = [row for row in source.check() if not row.ok]
     assert row.name == f"privilege {privilege}"
     assert privilege in row.remedy
 
 
-def test_a_call_without_its_privilege_names_it(platform: Platform, source: Source) -> None:
+def test_a_call_without_its_privilege_names_it(platform: ManagedPlatform, source: Source) -> None:
     vm_id = platform.add("denied")
     platform.deny("VApp.Export")
     with pytest.raises(SourceDenied, match=r"VApp\.Export"), source.access(vm_id, "nfc", cancel=go_on):
@@ -203,7 +203,7 @@ def test_power_on(platform: Platform, source: Source) -> None:
 
 
 @RUNNING
-def test_started_since(platform: Platform, source: Source) -> None:
+def test_started_since(platform: ManagedPlatform, source: Source) -> None:
     vm_id = platform.add("watched", on=True)
     before = source.now()
     assert source.started_since(vm_id, before)  # it is on
@@ -217,7 +217,7 @@ def test_started_since(platform: Platform, source: Source) -> None:
     assert not source.started_since(vm_id, source.now())
 
 
-def test_annotate(platform: Platform, source: Source) -> None:
+def test_annotate(platform: ManagedPlatform, source: Source) -> None:
     vm_id = platform.add("noted")
     for text in ('moved to <kvm> & "more"\nof it, ünïcode', ""):
         source.annotate(vm_id, text)
@@ -435,7 +435,7 @@ def test_a_cancel_before_the_lease_is_ready_leaves_none(platform: Platform, sour
     assert platform.open_leases(vm_id) == 0
 
 
-def test_an_expired_lease_shows_at_the_next_read(platform: Platform, source: Source) -> None:
+def test_an_expired_lease_shows_at_the_next_read(platform: ManagedPlatform, source: Source) -> None:
     vm_id = platform.add("expires", disks=(16,))
     with pytest.raises(LeaseExpired), source.access(vm_id, platform.transport, cancel=go_on) as export:  # noqa: PT012
         stream = export.disk(2000).open_stream()

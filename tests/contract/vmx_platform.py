@@ -48,9 +48,6 @@ class VmxPlatform(Platform):
     def power_state(self, vm_id: str) -> PowerState:
         return PowerState.ON if (self._root / f"{vm_id}.lck").exists() else PowerState.OFF
 
-    def annotation(self, vm_id: str) -> str:
-        raise NotImplementedError
-
     def open_leases(self, vm_id: str) -> int:
         """Files know nothing of their readers."""
         return 0
@@ -61,12 +58,6 @@ class VmxPlatform(Platform):
 
     def power_off(self, vm_id: str) -> None:
         unlock(self._root / vm_id)
-
-    def expire_leases(self) -> None:
-        raise NotImplementedError
-
-    def deny(self, privilege: str) -> None:
-        raise NotImplementedError
 
     def remove(self) -> None:
         self._folder.cleanup()

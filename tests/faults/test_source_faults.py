@@ -95,12 +95,32 @@ def test_a_body_that_is_always_cut_fails_and_is_undone(world: World) -> None:
     vm_id = world.add_vm()
     before = world.look(vm_id)
     world.lab.set_export_mode("close")
-    world.lab.http_fault("/nfc/", cut_percent=50, count=0)
+    world.let_no_disk_be_read()
     job = world.finish(world.submit(vm_id)["id"])
     assert job["state"] == "failed"
     assert job["error"]["code"] == "transfer_interrupted"
     assert world.attempts(job["id"])["transfer"] == 3
     world.assert_untouched(vm_id, before, job["id"])
+
+
+def test_a_way_that_fails_again_and_again_is_left_for_the_next(world: World) -> None:
+    vm_id = world.add_vm()
+    world.lab.http_fault("/nfc/", cut_percent=50, count=0)
+    job = world.finish(world.submit(vm_id)["id"])
+    assert job["state"] == "succeeded", job["error"]
+    world.assert_moved(vm_id, job["id"])
+    said = [event["message"] for event in world.events(job["id"]) if event["message"].startswith("transport ")]
+    assert [text.split()[1].rstrip(":") for text in said] == ["nfc", "nfc", "https"]
+
+
+def test_a_transport_by_name_leaves_no_choice(world: World) -> None:
+    vm_id = world.add_vm()
+    world.lab.http_fault("/nfc/", status=500, count=0)
+    job = world.finish(world.submit(vm_id, transport="https")["id"])
+    assert job["state"] == "succeeded", job["error"]
+    world.assert_moved(vm_id, job["id"])
+    other = world.add_vm()
+    assert world.finish(world.submit(other, transport="nfc")["id"])["state"] == "failed"
 
 
 def test_a_flipped_bit_on_the_wire_is_noticed(world: World) -> None:

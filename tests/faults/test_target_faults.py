@@ -195,7 +195,7 @@ def test_a_rollback_after_success_asks_first_and_then_gives_all_back(world: Worl
 def test_what_could_not_be_undone_is_listed_with_its_command(world: World) -> None:
     vm_id = world.add_vm()
     before = world.look(vm_id)
-    world.lab.http_fault("/nfc/", status=500, count=0)
+    world.let_no_disk_be_read()
     world.lab.fault("PowerOnVM_Task", "InsufficientResourcesFault", count=0, task=True)
     job_id = world.submit(vm_id)["id"]
     job = world.finish(job_id)
@@ -210,7 +210,7 @@ def test_what_could_not_be_undone_is_listed_with_its_command(world: World) -> No
 
 def test_a_failed_job_that_was_undone_starts_anew(world: World) -> None:
     vm_id = world.add_vm()
-    world.lab.http_fault("/nfc/", status=500, count=0)
+    world.let_no_disk_be_read()
     job_id = world.submit(vm_id)["id"]
     assert world.finish(job_id)["state"] == "failed"
     assert world.look(vm_id)["power_state"] == "poweredOn"

@@ -134,6 +134,11 @@ class World:
     def finish(self, job_id: str, timeout_s: float = 240) -> dict[str, Any]:
         return self.until(job_id, lambda job: job["state"] in ENDED, timeout_s)
 
+    def let_no_disk_be_read(self) -> None:
+        """Until the lab is cleared: each body is cut, over whichever transport."""
+        self.lab.http_fault("/nfc/", cut_percent=50, count=0)
+        self.lab.http_fault("/folder/", cut_bytes=2000, count=0)  # descriptors are shorter
+
     # ---- our processes
 
     def worker_pid(self) -> int:

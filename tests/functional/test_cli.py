@@ -257,7 +257,7 @@ def test_a_move_is_followed_shown_reported_and_rolled_back(
 
 
 def test_a_wait_ends_in_time_and_the_job_can_be_cancelled(service: Service, lab: Lab, vm: str) -> None:
-    lab.http_fault("/nfc/", rate=64 << 10, count=0)
+    lab.http_fault("/nfc/", rate=24 << 10, count=0)
     done = service.run(*migrate(vm, "--wait", "--timeout", "3"), check=False)
     assert done.returncode == 7
     (job,) = service.json("job", "list", "--state", "running")
@@ -266,7 +266,7 @@ def test_a_wait_ends_in_time_and_the_job_can_be_cancelled(service: Service, lab:
 
 
 def test_ctrl_c_ends_the_wait_and_not_the_job(service: Service, lab: Lab, vm: str) -> None:
-    lab.http_fault("/nfc/", rate=64 << 10, count=0)
+    lab.http_fault("/nfc/", rate=24 << 10, count=0)
     waiting = subprocess.Popen(
         [sys.executable, "-m", "app", *migrate(vm, "--wait")],
         cwd=ROOT,

@@ -87,7 +87,9 @@ def copy_disk(
     ) as opened:
         if opened.size != table.capacity:
             raise Conflict(f"{target} has {opened.size} bytes, the disk {table.capacity}")
-        if not table.known_bytes:
+        if target.is_block_device() and not table.known_bytes:
+            opened.zero()
+        elif journal.new:
             _require_empty(opened)
         sink = Sink(table, opened, cell=max(CELL, cluster) if compressed else CELL)
         windows = list(windows_of(disk.areas(), sink.wants)) if isinstance(disk, RangeDisk) else None
@@ -149,13 +151,10 @@ def _read(
 
 
 def _require_empty(image: NbdImage) -> None:
-    """Zeros are never written, so whatever is there already would stay. A block device is made empty.
+    """Zeros are never written, so whatever is there already would stay.
 
     What the format does not know to be zeros (preallocated space, the start of a raw file) is read.
     """
-    if image.path.is_block_device():
-        image.zero()
-        return
     for offset, length, zero in image.extents():
         for place in () if zero else range(offset, offset + length, WINDOW):
             size = min(WINDOW, offset + length - place)

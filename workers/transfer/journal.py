@@ -31,12 +31,16 @@ _MAX_HEAD = 64 << 10
 
 
 class Journal:
-    """`table`: the extents that are on the target; `wire_bytes`: read from the source up to the last commit."""
+    """`table`: the extents that are on the target; `wire_bytes`: read from the source up to the last commit.
 
-    def __init__(self, path: Path, file: BinaryIO, table: ExtentTable, wire_bytes: int) -> None:
+    `new`: nothing was copied under it before. Otherwise the target may hold more of this same source than it knows.
+    """
+
+    def __init__(self, path: Path, file: BinaryIO, capacity: int, *, new: bool) -> None:
         self.path = path
-        self.table = table
-        self.wire_bytes = wire_bytes
+        self.table = ExtentTable(capacity)
+        self.wire_bytes = 0
+        self.new = new
         self._file = file
 
     @classmethod
@@ -45,7 +49,7 @@ class Journal:
         file = _locked(path, os.O_CREAT)
         file.truncate(0)
         file.write(_head(identity, capacity))
-        journal = cls(path, file, ExtentTable(capacity), 0)
+        journal = cls(path, file, capacity, new=True)
         journal._sync()
         sync_folder(path.parent)
         return journal
@@ -60,7 +64,7 @@ class Journal:
         if file.read(len(head)) != head:
             file.close()
             return None
-        journal = cls(path, file, ExtentTable(capacity), 0)
+        journal = cls(path, file, capacity, new=False)
         end = journal._read(len(head))
         file.seek(end)
         file.truncate()

@@ -13,6 +13,8 @@ from workers.sources.vsphere.faults import translated
 from workers.sources.vsphere.tls import Endpoint
 from workers.sources.vsphere.wire import Wire, reason
 
+AT_ONCE = 128 << 10  # http.client waits until it has all that is asked for: of a slow host, a cancel would wait as long
+
 
 class DiskStream:
     """A ByteStream. A body with a length or in chunks cannot end early unnoticed; one that ends with its connection
@@ -49,10 +51,10 @@ class DiskStream:
             raise
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill the buffer as far as the body goes; 0 is its end. Raises LeaseExpired or TransferInterrupted."""
+        """Up to AT_ONCE bytes of the body; 0 is its end. Raises LeaseExpired or TransferInterrupted."""
         try:
             with self._reading:
-                count = self._response.readinto(buffer)
+                count = self._response.readinto(buffer[:AT_ONCE])
         except (OSError, http.client.HTTPException) as error:
             self._look()
             raise self._interrupted(reason(error)) from error
