@@ -14,16 +14,16 @@ def convert(source: Path, target: Path) -> dict[str, float]:
     """What `vmferry image convert` does with a VMDK; verify_s is how much of it was reading the copy back."""
     for name in ("", ".manifest.json", ".part", ".part.journal"):
         target.with_name(target.name + name).unlink(missing_ok=True)
-    return _driver("file", source, target)
+    return _driver("file_driver", source, target)
 
 
 def copy(lab: Lab, vm: str, transport: str, target: Path) -> dict[str, float]:
     """One disk of a VM through our adapters. `seconds` is the copy alone."""
     target.unlink(missing_ok=True)
     place = (f"{lab.host}:{lab.port}", lab.username, lab.password_file, lab.ca_file)
-    return _driver("vm", *place, vm, transport, target)
+    return _driver("driver", *place, vm, transport, target)
 
 
-def _driver(*words: str | Path) -> dict[str, float]:
-    told: dict[str, float] = json.loads(tool(sys.executable, "-m", "tests.bench.driver", *words))
+def _driver(name: str, *words: str | Path) -> dict[str, float]:
+    told: dict[str, float] = json.loads(tool(sys.executable, "-m", f"tests.bench.{name}", *words))
     return told
