@@ -117,7 +117,7 @@ class LeaseExpired(TransientError):
 
 class TransferInterrupted(TransientError):
     code = "transfer_interrupted"
-    usual_remedy = "The disk is read again from its start."
+    usual_remedy = "It is read again: in ranges from where it was, a stream from its start."
 
 
 class TargetUnavailable(TransientError):

@@ -65,19 +65,6 @@ def stranger(directory: Path) -> Iterator[tuple[int, list[bytes]]]:
             thread.join(10)
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab(Path(tmp_path_factory.mktemp("lab"))) as lab:
-        yield lab
-
-
-@pytest.fixture
-def source(lab: Lab) -> Iterator[Source]:
-    source = open_source(lab_spec(lab))
-    yield source
-    source.close()
-
-
 def test_an_untrusted_certificate_is_named(lab: Lab) -> None:
     spec = lab_spec(lab, tls=Tls())
     name, detail, remedy = failed(spec)

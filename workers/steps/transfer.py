@@ -121,6 +121,7 @@ def _copying(
         if second_read != "none":
             compared = read_again(source, journal.table, second_read, pace=pace, cancel=cancel)
             ctx.event(f"{disk.label}: {compared >> 20} MiB of the source read a second time, and equal")
+        ctx.fence()
         manifest.save(manifest_path(ctx.folder, index))
         path.rename(path.with_name(name))
         journal.path.unlink()

@@ -143,6 +143,8 @@ class _Crew:
         reader = self._disk.open_reader()
         with self._lock:
             self._readers.add(reader)
+            if self._stopped.is_set():  # `stop` has not seen this one
+                reader.interrupt()
         return reader
 
     def _close(self, reader: RangeReader) -> None:
