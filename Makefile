@@ -49,6 +49,7 @@ test: setup ## everything but what is marked slow
 
 slow: setup ## what takes many minutes or a second toolchain
 	@deploy/install-packages deploy/packages-slow.txt
+	$(UV) sync --quiet --frozen --group slow
 	$(AS_ROOT) $(BIN)/pytest -m slow $(SUITE)
 
 check: setup ## lint, types, import rules, fast tests
