@@ -6,7 +6,9 @@ NoSpace, ToolFailed, ToolMissing.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ IN_USE_TEXT = "Is another process using the image"
 _HEADER = struct.Struct(">4sIQIIQI")  # magic, version, backing offset, backing length, cluster bits, size, encryption
 _FEATURES = struct.Struct(">Q")  # at byte 72, from version 3 on
 _EXTERNAL_DATA = 1 << 2
+_FIRST_BLOCK = 4096  # qemu-img writes it, as zeros, into every raw file
+_L1 = struct.Struct(">IQ")  # at byte 36: entries of the L1 table, and where it is
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,31 @@ def check(path: Path, *, cancel: Callable[[], None] | None = None) -> ImageCheck
     words = ["-f", "qcow2", "--output=json", "--", str(path.absolute())]
     report = _json("check", path, words, ok=(0, 2, 3), cancel=cancel)
     return ImageCheck(corruptions=report.get("corruptions", 0), leaks=report.get("leaks", 0))
+
+
+def mend(path: Path) -> None:
+    """Settle what a crash left undone in the tables of a qcow2 that was being written, and free what nothing uses.
+
+    Raises ToolFailed for tables that QEMU cannot mend.
+    """
+    words = ["-f", "qcow2", "-r", "all", "--output=json", "--", str(path.absolute())]
+    end = _json("check", path, words)["image-end-offset"]
+    os.truncate(path, end)
+
+
+def is_blank(path: Path, format: Format) -> bool:
+    """Whether the image itself says that it holds nothing. One that does not say so may still hold only zeros."""
+    with path.open("rb") as file:
+        if format == "qcow2":
+            entries, place = _L1.unpack_from(file.read(80), 36)
+            return not any(os.pread(file.fileno(), 8 * entries, place))
+        if any(file.read(_FIRST_BLOCK)):
+            return False
+        try:
+            os.lseek(file.fileno(), _FIRST_BLOCK, os.SEEK_DATA)
+        except OSError as error:
+            return error.errno == errno.ENXIO
+    return False
 
 
 def check_plain(path: Path, *, backing: Path | None = None) -> None:
@@ -128,6 +157,9 @@ def known_cause(path: Path, error: ToolFailed) -> NoSpace | TransientError | Non
     said = error.fields.get("stderr_tail", "")
     if any(text in said for text in NO_SPACE_TEXTS):
         return no_space(path)
-    if IN_USE_TEXT in said:
-        return TransientError(f"{path} is in use by another process", "See which: fuser -v on it.", code="image_in_use")
-    return None
+    return image_in_use(path) if IN_USE_TEXT in said else None
+
+
+def image_in_use(path: Path) -> TransientError:
+    """The error for an image that another process has locked, to be raised by the caller."""
+    return TransientError(f"{path} is in use by another process", "See which: fuser -v on it.", code="image_in_use")

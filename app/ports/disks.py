@@ -12,6 +12,15 @@ class Area(NamedTuple):
     offset: int
     length: int
 
+    @property
+    def end(self) -> int:
+        return self.offset + self.length
+
+    def inside(self, other: Area) -> Area | None:
+        """The part of it that lies in the other, if any."""
+        start, end = max(self.offset, other.offset), min(self.end, other.end)
+        return Area(start, end - start) if start < end else None
+
 
 class ByteStream(Protocol):
     """Bytes from the source. A connection that breaks raises TransferInterrupted; 0 is a clean end."""

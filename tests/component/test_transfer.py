@@ -8,6 +8,7 @@ import signal
 import threading
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +24,11 @@ from app.domain.errors import (
     TransferInterrupted,
     UnsafeImage,
 )
+from app.domain.models import ImageOptions
 from app.process import run
 from converters import qcow2
-from converters.qemu_nbd import NbdImage, open_nbd
+from converters.qcow2_writer import Qcow2Writer
+from converters.qemu_nbd import open_nbd
 from tests.component.test_qcow2 import servers_of
 from tests.hostile.streams import Memory, Writer, pieces
 from workers.transfer.copy import CopyProgress, copy_disk
@@ -93,11 +96,16 @@ def copy(
     target: Path,
     cancel: Callable[[], None] = nothing,
     progress: Callable[[CopyProgress], None] = nothing,
+    *,
+    size: int = SIZE,
+    image: ImageOptions = ImageOptions(),  # noqa: B008
 ) -> Manifest:
     before = threading.active_count()
     try:
-        with Journal.create(target.with_suffix(".journal"), "this one", SIZE) as journal:
-            return copy_disk(OneStream(stream), target, journal, progress=progress, cancel=cancel, name="2000")
+        with Journal.create(target.with_suffix(".journal"), "this one", size) as journal:
+            return copy_disk(
+                OneStream(stream), target, journal, image=image, progress=progress, cancel=cancel, name="2000"
+            )
     finally:
         assert threading.active_count() == before
         assert servers_of(target) == []
@@ -149,18 +157,18 @@ def test_the_manifest_is_the_disks_whoever_wrote_the_stream(
 
 def test_what_was_written_is_flushed(esxi: bytes, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    write, flush = NbdImage.write, NbdImage.flush
+    write, flush = Qcow2Writer.write, Qcow2Writer.flush
 
-    def note_write(image: NbdImage, data: bytes | bytearray | memoryview, offset: int) -> None:
+    def note_write(image: Qcow2Writer, data: memoryview, offset: int) -> None:
         write(image, data, offset)
         calls.append("write")
 
-    def note_flush(image: NbdImage) -> None:
+    def note_flush(image: Qcow2Writer) -> None:
         flush(image)
         calls.append("flush")
 
-    monkeypatch.setattr(NbdImage, "write", note_write)
-    monkeypatch.setattr(NbdImage, "flush", note_flush)
+    monkeypatch.setattr(Qcow2Writer, "write", note_write)
+    monkeypatch.setattr(Qcow2Writer, "flush", note_flush)
     copy(Memory(esxi), target)
     assert calls.count("write") > 10
     assert calls[-1] == "flush"
@@ -261,10 +269,34 @@ class Midway(Memory):
         return super().readinto(buffer)
 
 
-def test_a_server_that_is_killed(esxi: bytes, target: Path) -> None:
-    stream = Midway(esxi, lambda: os.kill(servers_of(target)[0], signal.SIGKILL))
+COMPRESSED = ImageOptions(compressed=True)
+WHOLE = 150 * MIB  # QEMU compresses whole clusters only
+
+
+@pytest.fixture
+def for_qemu(raw: Path, target: Path) -> bytes:
+    """A stream for a target that QEMU compresses, so that a server writes it."""
+    qcow2.create(target, WHOLE, COMPRESSED)
+    return Writer(WHOLE // 512, pieces(raw.read_bytes()[:WHOLE])).write()
+
+
+def server_of(target: Path) -> int:
+    """The process id of the qemu-nbd that compresses."""
+    found = [int(entry.parent.name) for entry in Path("/proc").glob("[0-9]*/cmdline") if serves(entry, target)]
+    return found[0]
+
+
+def serves(entry: Path, target: Path) -> bool:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        words = entry.read_bytes()
+        return b"driver=compress" in words and os.fsencode(target) in words
+    return False
+
+
+def test_a_server_that_is_killed(for_qemu: bytes, target: Path) -> None:
+    stream = Midway(for_qemu, lambda: os.kill(server_of(target), signal.SIGKILL))
     with pytest.raises(TransferInterrupted, match="qemu-nbd has ended"):
-        copy(stream, target)
+        copy(stream, target, size=WHOLE, image=COMPRESSED)
 
 
 @pytest.mark.parametrize("reason", [Cancelled("stop"), Parked()])
@@ -279,12 +311,12 @@ def test_cancel_passes_through(esxi: bytes, target: Path, reason: BaseException)
         copy(Midway(esxi, wanted.set), target, cancel)
 
 
-def test_cancel_while_the_target_hangs(esxi: bytes, target: Path) -> None:
+def test_cancel_while_the_target_hangs(for_qemu: bytes, target: Path) -> None:
     """A stopped qemu-nbd stands for storage that no longer answers."""
     hung = threading.Event()
 
     def hang() -> None:
-        os.kill(servers_of(target)[0], signal.SIGSTOP)
+        os.kill(server_of(target), signal.SIGSTOP)
         hung.set()
 
     def cancel() -> None:
@@ -292,7 +324,7 @@ def test_cancel_while_the_target_hangs(esxi: bytes, target: Path) -> None:
             raise Cancelled("stop")
 
     with pytest.raises(Cancelled):
-        copy(Midway(esxi, hang), target, cancel)
+        copy(Midway(for_qemu, hang), target, cancel, size=WHOLE, image=COMPRESSED)
 
 
 def test_cancel_of_the_verification(esxi: bytes, target: Path) -> None:

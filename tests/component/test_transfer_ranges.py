@@ -14,7 +14,7 @@ from app.domain.errors import Cancelled, Parked, SourceChanged, SourceDenied, Tr
 from app.domain.models import ImageOptions
 from app.process import run
 from converters import qcow2
-from converters.qemu_nbd import NbdImage
+from converters.qcow2_writer import Qcow2Writer
 from tests.component.test_qcow2 import servers_of
 from tests.contract.memory.disks import MemoryRanges
 from tests.hostile.streams import Memory, Writer, pieces
@@ -238,13 +238,13 @@ def test_what_a_crash_may_cost_is_bounded(disk: MemoryRanges, target: Path, monk
     """Also while a flush takes long: reading does not run away from the journal."""
     monkeypatch.setattr(copying, "COMMIT_BYTES", 2 * MIB)
     disk.data[:] = random.Random(3).randbytes(SIZE)
-    flush = NbdImage.flush
+    flush = Qcow2Writer.flush
 
-    def slow(image: NbdImage) -> None:
+    def slow(image: Qcow2Writer) -> None:
         time.sleep(0.5)
         flush(image)
 
-    monkeypatch.setattr(NbdImage, "flush", slow)
+    monkeypatch.setattr(Qcow2Writer, "flush", slow)
     interrupted_at(disk, target, 0.8)
     done = sum(length for _, length in disk.reads)
     with journal_of(target, disk) as journal:
@@ -308,13 +308,13 @@ def test_a_resumed_stream_writes_nothing_twice(
     with journal_of(target, disk) as journal, pytest.raises(TransferInterrupted):
         copy_disk(Streamed(), target, journal, progress=nothing, cancel=nothing)
     writes: list[int] = []
-    write = NbdImage.write
+    write = Qcow2Writer.write
 
-    def note(image: NbdImage, data: bytes | bytearray | memoryview, offset: int) -> None:
+    def note(image: Qcow2Writer, data: memoryview, offset: int) -> None:
         writes.append(len(data))
         write(image, data, offset)
 
-    monkeypatch.setattr(NbdImage, "write", note)
+    monkeypatch.setattr(Qcow2Writer, "write", note)
     with journal_of(target, disk) as journal:
         known = journal.table.data_bytes
         assert known > 0

@@ -14,7 +14,8 @@ from app.domain.errors import Conflict
 from app.domain.models import ImageOptions
 from app.ports.disks import Area, RangeDisk, StreamDisk
 from app.ports.source import CancelCheck
-from converters.qcow2 import check_plain
+from converters.image_writer import open_writer
+from converters.qcow2 import check_plain, is_blank, mend
 from converters.qemu_nbd import NbdImage, open_nbd
 from workers.transfer.extents import Extent, ExtentTable
 from workers.transfer.journal import Journal
@@ -73,24 +74,13 @@ def copy_disk(
     Conflict (the target is not empty or of another size), ToolFailed, ToolMissing, and whatever the disk raises.
     """
     table = journal.table
-    if image.format == "qcow2":
-        check_plain(target)
     cluster = image.cluster_kib << 10
     compressed = image.compressed and table.capacity % cluster == 0  # QEMU compresses whole clusters only
-    with open_nbd(
-        target,
-        format=image.format,
-        writable=True,
-        compressed=compressed,
-        discard=image.discard,
-        connections=pace.for_disk(disk) + 1,
-    ) as opened:
+    image = image.model_copy(update={"compressed": compressed})
+    _make_ready(target, journal, image)
+    with open_writer(target, image, connections=pace.for_disk(disk)) as opened:
         if opened.size != table.capacity:
             raise Conflict(f"{target} has {opened.size} bytes, the disk {table.capacity}")
-        if target.is_block_device() and not table.known_bytes:
-            opened.zero()
-        elif journal.new:
-            _require_empty(opened)
         sink = Sink(table, opened, cell=max(CELL, cluster) if compressed else CELL)
         windows = list(windows_of(disk.areas(), sink.wants)) if isinstance(disk, RangeDisk) else None
         state = _State(journal, windows)
@@ -150,11 +140,25 @@ def _read(
     )
 
 
-def _require_empty(image: NbdImage) -> None:
-    """Zeros are never written, so whatever is there already would stay.
+def _make_ready(target: Path, journal: Journal, image: ImageOptions) -> None:
+    """Zeros are never written, so a target that is new must hold nothing; one that was begun is mended first."""
+    if image.format == "qcow2":
+        check_plain(target)
+    if target.is_block_device():
+        if not journal.table.known_bytes:
+            with open_nbd(target, format="raw", writable=True, discard=image.discard) as opened:
+                opened.zero()
+                opened.flush()
+    elif not journal.new:
+        if image.format == "qcow2":
+            mend(target)
+    elif not is_blank(target, image.format):
+        with open_nbd(target, format=image.format) as opened:
+            _require_zeros(opened)
 
-    What the format does not know to be zeros (preallocated space, the start of a raw file) is read.
-    """
+
+def _require_zeros(image: NbdImage) -> None:
+    """What the format does not know to be zeros (preallocated space, the start of a raw file) is read."""
     for offset, length, zero in image.extents():
         for place in () if zero else range(offset, offset + length, WINDOW):
             size = min(WINDOW, offset + length - place)
@@ -164,19 +168,15 @@ def _require_empty(image: NbdImage) -> None:
 
 def _sample(areas: list[Area]) -> list[Area]:
     """Whole extents of the areas, chosen by chance, and all that the areas have of each."""
-    with_data = sorted({index for area in areas for index in range(area.offset // EXTENT, -(-_end(area) // EXTENT))})
+    with_data = sorted({index for area in areas for index in _indexes(area)})
     chosen = set(random.sample(with_data, min(len(with_data), max(SAMPLE_LEAST, len(with_data) // SAMPLE))))
-    found: list[Area] = []
-    for area in areas:
-        for index in range(area.offset // EXTENT, -(-_end(area) // EXTENT)):
-            if index in chosen:
-                start, end = max(area.offset, index * EXTENT), min(_end(area), (index + 1) * EXTENT)
-                found.append(Area(start, end - start))
-    return found
+    extents = ((area, Area(index * EXTENT, EXTENT)) for area in areas for index in _indexes(area) if index in chosen)
+    return [part for area, extent in extents if (part := area.inside(extent)) is not None]
 
 
-def _end(area: Area) -> int:
-    return area.offset + area.length
+def _indexes(area: Area) -> range:
+    """Of the extents that it touches."""
+    return range(area.offset // EXTENT, -(-area.end // EXTENT))
 
 
 class _State:

@@ -16,7 +16,7 @@ from app.domain.errors import TransferInterrupted
 from app.ports.disks import Area, RangeDisk, RangeReader
 from app.ports.source import CancelCheck
 from workers.transfer.pipeline import Take
-from workers.transfer.sink import CELL, WINDOW, Sink, Written
+from workers.transfer.sink import CELL, WINDOW, Sink, Written, window_buffer
 
 STRETCH = 16 * WINDOW  # guest bytes that a thread takes at a time, so that one request reads many windows
 AHEAD = 8  # windows for each thread that may wait to be taken, so that what no journal knows yet stays bounded
@@ -97,7 +97,7 @@ class _Crew:
     def work(self) -> None:
         """The life of one thread."""
         reader: RangeReader | None = None
-        buffer = bytearray(WINDOW)
+        buffer = window_buffer()
         try:
             while stretch := self._next():
                 done = failures = 0
@@ -152,9 +152,8 @@ class _Crew:
             self._readers.discard(reader)
         reader.close()
 
-    def _read(self, reader: RangeReader, windows: list[Window], buffer: bytearray) -> Iterator[Written]:
+    def _read(self, reader: RangeReader, windows: list[Window], view: memoryview) -> Iterator[Written]:
         """Read windows one by one, what lies together by one request."""
-        view = memoryview(buffer)
         at = end = -1
         for number, window in enumerate(windows):
             size = min(WINDOW, self._disk.capacity - window.offset)
@@ -189,7 +188,7 @@ def windows_of(areas: Iterable[Area], wants: Callable[[Area], bool]) -> Iterator
 
 def _cut(areas: Iterable[Area]) -> Iterator[Area]:
     for area in areas:
-        offset, stop = area.offset, area.offset + area.length
+        offset, stop = area.offset, area.end
         while offset < stop:
             end = min(stop, (offset // WINDOW + 1) * WINDOW)
             yield Area(offset, end - offset)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass
 from functools import cache
 
 from app.domain.errors import SourceChanged
 from app.ports.disks import Area
-from converters.qemu_nbd import NbdImage
+from converters.image_writer import ImageWriter
 from workers.transfer.extents import Extent, ExtentTable
 from workers.transfer.manifest import EXTENT, digest, zero_digest
 
 WINDOW = 2 << 20  # guest bytes that one thread works on at a time; a multiple of EXTENT
 CELL = 64 << 10  # zeros are found in pieces of this size; a VMDK's grain, and qcow2's usual cluster
-WRITE = 512 << 10  # the most that one write takes: larger ones cost qemu-nbd up to four times the CPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Written:
 class Sink:
     """Takes windows of guest bytes, in any thread. Without an image all is only compared with `table`."""
 
-    def __init__(self, table: ExtentTable, image: NbdImage | None = None, *, cell: int = CELL) -> None:
+    def __init__(self, table: ExtentTable, image: ImageWriter | None = None, *, cell: int = CELL) -> None:
         """`cell`: what is written is a whole multiple of it, where the image cannot take less."""
         self.capacity = table.capacity
         self._table = table
@@ -41,7 +41,7 @@ class Sink:
         """Whether an extent that the area touches is not known yet, or is to be compared."""
         if self._image is None:
             return True
-        first, last = area.offset // EXTENT, (area.offset + area.length - 1) // EXTENT
+        first, last = area.offset // EXTENT, (area.end - 1) // EXTENT
         return not all(self._table.known(index) for index in range(first, last + 1))
 
     def store(self, offset: int, buffer: memoryview, touched: set[int], wire_bytes: int) -> Written:
@@ -80,12 +80,17 @@ class Sink:
             )
 
 
+def window_buffer() -> memoryview:
+    """Room for a window, at a page's start, as direct I/O wants it."""
+    return memoryview(mmap.mmap(-1, WINDOW))
+
+
 def _runs(cells: list[int], cell_size: int, size: int) -> list[tuple[int, int]]:
-    """Neighbouring cells joined, up to WRITE bytes."""
+    """Neighbouring cells joined."""
     runs: list[tuple[int, int]] = []
     for cell in cells:
         end = min(cell + cell_size, size)
-        if runs and runs[-1][1] == cell and end - runs[-1][0] <= WRITE:
+        if runs and runs[-1][1] == cell:
             runs[-1] = (runs[-1][0], end)
         else:
             runs.append((cell, end))

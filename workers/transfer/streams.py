@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from app.ports.disks import ByteStream, StreamDisk
 from app.ports.source import CancelCheck
 from converters.vmdk_stream import Grain, StreamReader
 from workers.transfer.pipeline import Take, in_order
-from workers.transfer.sink import CELL, WINDOW, Sink, Written
+from workers.transfer.sink import CELL, WINDOW, Sink, Written, window_buffer
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,9 @@ def copy_stream(
     with closing(disk.open_stream()) as stream:
         reader = StreamReader(_Throttled(stream, take, cancel), sink.capacity)
         told = _Told()
+        own = _Own()
         results = in_order(
-            lambda batch: _store(batch, reader, sink),
+            lambda batch: _store(batch, reader, sink, own.buffer),
             _batches(reader, told),
             workers=threads,
             cancel=cancel,
@@ -70,6 +72,13 @@ class _Told:
     wire_bytes: int = 0
 
 
+class _Own(threading.local):
+    """A thread's buffer of one window."""
+
+    def __init__(self) -> None:
+        self.buffer = window_buffer()
+
+
 def _batches(reader: StreamReader, told: _Told) -> Iterator[_Batch]:
     def batch() -> _Batch:
         passed, told.wire_bytes = reader.wire_bytes - told.wire_bytes, reader.wire_bytes
@@ -87,13 +96,17 @@ def _batches(reader: StreamReader, told: _Told) -> Iterator[_Batch]:
         yield batch()
 
 
-def _store(batch: _Batch, reader: StreamReader, sink: Sink) -> Written:
-    """Inflate a batch into one buffer, which the sink takes."""
-    buffer = memoryview(bytearray(min(WINDOW, sink.capacity - batch.offset)))
+def _store(batch: _Batch, reader: StreamReader, sink: Sink, buffer: memoryview) -> Written:
+    """Inflate a batch into the buffer, which the sink takes."""
+    size = min(WINDOW, sink.capacity - batch.offset)
     touched: set[int] = set()
+    position = 0
     for grain in batch.grains:
         data = reader.inflate(grain)
         start = grain.offset - batch.offset
-        buffer[start : start + len(data)] = data
+        buffer[position:start] = bytes(start - position)
+        position = start + len(data)
+        buffer[start:position] = data
         touched.add(start // CELL * CELL)
-    return sink.store(batch.offset, buffer, touched, batch.wire_bytes)
+    buffer[position:size] = bytes(size - position)
+    return sink.store(batch.offset, buffer[:size], touched, batch.wire_bytes)

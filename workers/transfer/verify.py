@@ -10,11 +10,13 @@ from itertools import islice
 from pathlib import Path
 
 from app.domain.errors import CopyMismatch
+from app.ports.disks import Area
 from app.ports.source import CancelCheck
 from converters.qcow2 import Format, check_plain
 from converters.qemu_nbd import NbdImage, open_nbd
 from workers.transfer.manifest import EXTENT, Manifest, digest, zero_digest
 from workers.transfer.pipeline import in_order
+from workers.transfer.ranges import windows_of
 from workers.transfer.sink import WINDOW
 
 PROGRESS_SECONDS = 0.5
@@ -32,11 +34,12 @@ class VerifyResult:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Up to WINDOW bytes from `offset` on; of each extent its digest (None: zeros) and whether it is a hole."""
+    """Up to WINDOW bytes from `offset` on, the digest of each extent (None: zeros), and where there are no holes."""
 
     offset: int
     length: int
-    expected: list[tuple[bytes | None, bool]]
+    expected: list[bytes | None]
+    data: list[Area]
 
 
 def verify_copy(
@@ -93,29 +96,38 @@ def verify_copy(
 
 
 def _batches(image: NbdImage, manifest: Manifest) -> Iterator[_Batch]:
-    """The whole image in order, each extent with whether all of it is a hole, so that it need not be read."""
-    extents = zip(manifest.extents(), _holes(image), strict=True)
+    """The whole image in order."""
+    expected = manifest.extents()
+    data = (Area(offset, length) for offset, length, zero in image.extents() if not zero)
+    windows = windows_of(data, lambda area: True)
+    window = next(windows, None)
     for offset in range(0, image.size, WINDOW):
-        yield _Batch(offset, min(WINDOW, image.size - offset), list(islice(extents, WINDOW // EXTENT)))
-
-
-def _holes(image: NbdImage) -> Iterator[bool]:
-    holes = (range(offset, offset + length) for offset, length, zero in image.extents() if zero)
-    hole = next(holes, range(0))
-    for offset in range(0, image.size, EXTENT):
-        while hole and hole.stop <= offset:
-            hole = next(holes, range(0))
-        yield hole.start <= offset and min(offset + EXTENT, image.size) <= hole.stop
+        pieces: list[Area] = []
+        if window is not None and window.offset == offset:
+            pieces, window = window.pieces, next(windows, None)
+        yield _Batch(offset, min(WINDOW, image.size - offset), list(islice(expected, WINDOW // EXTENT)), pieces)
 
 
 def _compare(batch: _Batch, image: NbdImage) -> tuple[_Batch, int, list[int]]:
     """Bytes read, and the offsets of extents that differ."""
-    read, bad = 0, []
-    for index, (expected, hole) in enumerate(batch.expected):
+    bad = []
+    for index, expected in enumerate(batch.expected):
         offset = batch.offset + index * EXTENT
         size = min(EXTENT, image.size - offset)
-        found = zero_digest(size) if hole else digest(image.read(size, offset))
-        read += 0 if hole else size
-        if found != (expected or zero_digest(size)):
+        if _digest(image, Area(offset, size), batch.data) != (expected or zero_digest(size)):
             bad.append(offset)
-    return batch, read, bad
+    return batch, sum(piece.length for piece in batch.data), bad
+
+
+def _digest(image: NbdImage, extent: Area, data: list[Area]) -> bytes:
+    """Of an extent; what is not in `data` is zeros and not read."""
+    pieces = [piece for area in data if (piece := area.inside(extent)) is not None]
+    if not pieces:
+        return zero_digest(extent.length)
+    if pieces == [extent]:
+        return digest(image.read(extent.length, extent.offset))
+    content = bytearray(extent.length)
+    for piece in pieces:
+        start = piece.offset - extent.offset
+        content[start : start + piece.length] = image.read(piece.length, piece.offset)
+    return digest(content)
