@@ -273,6 +273,8 @@ def test_ctrl_c_ends_the_wait_and_not_the_job(service: Service, lab: Lab, vm: st
         env=service.environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        # tests that run in the background of a script inherit that it is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 30
     while not (running := service.json("job", "list", "--state", "running")):
