@@ -204,6 +204,32 @@ def spawn(
 
 
 @contextmanager
+def read_lines(argv: Sequence[str | os.PathLike[str]], *, limits: Limits | None = None) -> Iterator[Iterator[str]]:
+    """Run a tool for as long as the block lasts, and read what it prints as slowly as one likes: it waits.
+
+    The last line is followed by ToolFailed when the tool's exit code is not 0. Raises ToolMissing.
+    """
+    words = [os.fspath(word) for word in argv]
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    with open(reader, encoding="utf-8", errors="replace") as out:
+        try:
+            child = _fork(words, env=None, cwd=None, limits=limits, stdin=subprocess.DEVNULL, stdout=writer)
+        finally:
+            os.close(writer)
+        process = Process(words, child)
+
+        def lines() -> Iterator[str]:
+            yield from out
+            if process.wait(GRACE_SECONDS):
+                raise process.failure()
+
+        try:
+            yield lines()
+        finally:
+            process.stop()
+
+
+@contextmanager
 def secret_file(value: str | bytes) -> Iterator[Path]:
     """A 0600 file in memory that holds `value` exactly, for tools that take a password from a file.
 

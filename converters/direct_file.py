@@ -1,4 +1,4 @@
-"""A file or block device that is written past the page cache, where its file system allows that.
+"""A file or block device that is written and read past the page cache, where its file system allows that.
 
 What is written once and then read back to be compared gains nothing from the cache: it would be copied once more, and
 read back from memory instead of from the disk.
@@ -10,9 +10,10 @@ import errno
 import fcntl
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from app.domain.errors import TransferInterrupted
 from converters.qcow2 import image_in_use, no_space
@@ -20,7 +21,19 @@ from converters.qcow2 import image_in_use, no_space
 _BLOCK = 4096  # what direct I/O needs lengths and places to be multiples of
 _LOCK = struct.Struct("hhqqi4x")  # struct flock
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)  # on such file systems QEMU, too, does without
-_USES = (100, 105)  # from where, how many: the bytes that stand for uses, see QEMU's file-posix.c
+
+
+class _Uses(NamedTuple):
+    """Bytes of the file that stand for uses, see QEMU's file-posix.c: 100 reading, 101 writing, 103 resizing; 100 more
+    for not sharing it.
+    """
+
+    held: tuple[int, ...]
+    refused: tuple[int, ...]  # by whom others hold it
+
+
+_WRITING = _Uses(held=(100, 101, 103, 200, 201, 203), refused=(100, 101, 103, 200, 201, 203))
+_READING = _Uses(held=(100, 201, 203), refused=(101, 103, 200))
 
 
 class DirectFile:
@@ -41,17 +54,15 @@ class DirectFile:
         with self._failing("reading"):
             return os.pread(self._cached, length, place)
 
+    def fill(self, buffer: memoryview, place: int) -> None:
+        """Read into all of the buffer, zeros where the file ends; past the cache as `write` does."""
+        with self._failing("reading"):
+            self._past_the_cache(_fill, buffer, place)
+
     def write(self, data: memoryview, place: int) -> None:
         """Past the cache as far as `data` begins at a multiple of 4096 in memory and in the file."""
         with self._failing("writing"):
-            whole = len(data) // _BLOCK * _BLOCK
-            try:
-                _write(self._direct, data[:whole], place)
-            except OSError as error:
-                if error.errno != errno.EINVAL or self._direct == self._cached:
-                    raise
-                whole = 0
-            _write(self._cached, data[whole:], place + whole)
+            self._past_the_cache(_write, data, place)
 
     def patch(self, data: bytes | memoryview, place: int) -> None:
         """Write something small, of any alignment."""
@@ -71,6 +82,16 @@ class DirectFile:
         """Later calls fail."""
         self._killed = True
 
+    def _past_the_cache(self, move: Callable[[int, memoryview, int], None], data: memoryview, place: int) -> None:
+        whole = len(data) // _BLOCK * _BLOCK
+        try:
+            move(self._direct, data[:whole], place)
+        except OSError as error:
+            if error.errno != errno.EINVAL or self._direct == self._cached:
+                raise
+            whole = 0
+        move(self._cached, data[whole:], place + whole)
+
     @contextmanager
     def _failing(self, action: str) -> Iterator[None]:
         if self._killed:
@@ -84,18 +105,19 @@ class DirectFile:
 
 
 @contextmanager
-def open_direct(path: Path) -> Iterator[DirectFile]:
-    """Open it for writing, and keep QEMU and other copies away from it until the end of the block.
+def open_direct(path: Path, *, writable: bool) -> Iterator[DirectFile]:
+    """Open it, and until the end of the block let nobody else write it, or use it at all while we write.
 
-    Raises TransientError for a file that another process uses, TransferInterrupted for one that cannot be opened.
+    Raises TransientError for a file that another process writes or uses, TransferInterrupted for one that cannot be
+    opened.
     """
-    flags = os.O_RDWR | os.O_CLOEXEC
+    flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC
     try:
         cached = direct = os.open(path, flags)
     except OSError as error:
         raise TransferInterrupted(f"opening {path} failed: {error.strerror}") from error
     try:
-        _lock(path, cached)
+        _lock(path, cached, _WRITING if writable else _READING)
         try:
             direct = os.open(path, flags | os.O_DIRECT)
         except OSError as error:
@@ -108,19 +130,28 @@ def open_direct(path: Path) -> Iterator[DirectFile]:
         os.close(cached)
 
 
-def _lock(path: Path, file: int) -> None:
-    """As QEMU does it: a lock on every use and on every use that is not shared, then a look for those of others."""
+def _lock(path: Path, file: int, uses: _Uses) -> None:
+    """As QEMU does it: a lock on each use and on each that is not shared, then a look for those of others."""
     try:
-        fcntl.fcntl(file, fcntl.F_OFD_SETLK, _LOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, *_USES, 0))
-        found = fcntl.fcntl(file, fcntl.F_OFD_GETLK, _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, *_USES, 0))
+        for place in uses.held:
+            fcntl.fcntl(file, fcntl.F_OFD_SETLK, _LOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, place, 1, 0))
+        for place in uses.refused:
+            found = fcntl.fcntl(file, fcntl.F_OFD_GETLK, _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, place, 1, 0))
+            if _LOCK.unpack(found)[0] != fcntl.F_UNLCK:
+                raise image_in_use(path)
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES):
             raise image_in_use(path) from error
-        if error.errno in _NO_LOCKS:
+        if error.errno not in _NO_LOCKS:
+            raise
+
+
+def _fill(file: int, buffer: memoryview, place: int) -> None:
+    while buffer:
+        if not (count := os.preadv(file, [buffer], place)):
+            buffer[:] = bytes(len(buffer))
             return
-        raise
-    if _LOCK.unpack(found)[0] != fcntl.F_UNLCK:
-        raise image_in_use(path)
+        buffer, place = buffer[count:], place + count
 
 
 def _write(file: int, data: memoryview, place: int) -> None:

@@ -39,7 +39,7 @@ def open_writer(path: Path, image: ImageOptions, *, connections: int) -> Iterato
         with open_nbd(path, writable=True, compressed=True, connections=connections + 1) as server:
             yield server
         return
-    with open_direct(path) as file:
+    with open_direct(path, writable=True) as file:
         if image.format == "raw":
             yield _RawWriter(file)
         else:

@@ -10,14 +10,15 @@ import errno
 import json
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from app.domain.errors import NoSpace, ToolFailed, TransientError, UnsafeImage
 from app.domain.models import ImageOptions
-from app.process import Completed, Limits, run
+from app.process import Completed, Limits, read_lines, run
 
 Format = Literal["qcow2", "raw"]
 
@@ -38,6 +39,14 @@ class ImageCheck:
 
     corruptions: int
     leaks: int
+
+
+class Data(NamedTuple):
+    """Guest bytes that are no hole. `place`: where they are in the file; None when they are compressed."""
+
+    offset: int
+    length: int
+    place: int | None
 
 
 PLAIN = ImageOptions()
@@ -77,6 +86,28 @@ def check(path: Path, *, cancel: Callable[[], None] | None = None) -> ImageCheck
     words = ["-f", "qcow2", "--output=json", "--", str(path.absolute())]
     report = _json("check", path, words, ok=(0, 2, 3), cancel=cancel)
     return ImageCheck(corruptions=report.get("corruptions", 0), leaks=report.get("leaks", 0))
+
+
+@contextmanager
+def layout(path: Path, format: Format) -> Iterator[Iterator[Data]]:
+    """All that is no hole, in order, as QEMU finds it; read while the block lasts."""
+    words = ["qemu-img", "map", "-f", format, "--output=json", "--", str(path.absolute())]
+    try:
+        with read_lines(words) as lines:
+            yield _data(lines)
+    except ToolFailed as error:
+        if known := known_cause(path, error):
+            raise known from error
+        raise
+
+
+def _data(lines: Iterator[str]) -> Iterator[Data]:
+    """qemu-img prints a list with one item a line."""
+    for line in lines:
+        if text := line.strip().strip("[],"):
+            item = json.loads(text)
+            if not item["zero"]:
+                yield Data(item["start"], item["length"], item.get("offset"))
 
 
 def mend(path: Path) -> None:

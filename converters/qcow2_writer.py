@@ -1,10 +1,10 @@
 """A qcow2 of ours that is filled: clusters are taken at the end of the file, in the order in which data comes.
 
-QEMU makes the empty image, mends it after a crash, and reads it back. In between we write it ourselves: through
-qemu-nbd each byte would be copied three times more. Only what `qcow2.create` made is taken: no snapshot, no backing
-file, no compressed cluster. The format: docs/interop/qcow2.rst of QEMU.
+QEMU makes the empty image, mends it after a crash, and says in the end where its bytes are. In between we write it
+ourselves: through qemu-nbd each byte would be copied three times more. Only what `qcow2.create` made is taken: no
+snapshot, no backing file, no compressed cluster. The format: docs/interop/qcow2.rst of QEMU.
 
-The tables on the disk never refer to clusters that are not on it. So a crash leaves what the last flush wrote, and
+The tables on the disk never refer to places behind the file's end. So a crash leaves what the last flush wrote, and
 perhaps clusters that are counted but not used, or used but not counted: `qcow2.mend` settles both.
 """
 

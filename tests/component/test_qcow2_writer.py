@@ -245,12 +245,12 @@ def test_a_full_file_system(small_file_system: Path, format: str) -> None:
 def test_nobody_else_may_use_it(tmp_path: Path) -> None:
     path = tmp_path / "a.qcow2"
     qcow2.create(path, MIB)
-    with open_direct(path):
-        with pytest.raises(TransientError, match="in use"), open_direct(path):
+    with open_direct(path, writable=True):
+        with pytest.raises(TransientError, match="in use"), open_direct(path, writable=True):
             pass
         with pytest.raises(TransientError, match="in use"):
             qcow2.check(path)
-    with open_nbd(path, writable=True), pytest.raises(TransientError, match="in use"), open_direct(path):
+    with open_nbd(path, writable=True), pytest.raises(TransientError, match="in use"), open_direct(path, writable=True):
         pass
     assert qcow2.check(path) == qcow2.ImageCheck(0, 0)
 
@@ -259,7 +259,7 @@ def test_what_is_given_up_is_not_written(tmp_path: Path) -> None:
     path = tmp_path / "a.qcow2"
     qcow2.create(path, MIB)
     before = path.read_bytes()
-    with open_direct(path) as file:
+    with open_direct(path, writable=True) as file:
         writer = Qcow2Writer(file)
         writer.kill()
         with pytest.raises(TransferInterrupted, match="given up"):

@@ -85,6 +85,16 @@ def test_lines_come_while_it_runs() -> None:
     assert done.stdout == b""
 
 
+def test_lines_are_read_as_slowly_as_one_likes() -> None:
+    """Nothing is kept that was not asked for: the tool waits."""
+    with process.read_lines(["sh", "-c", "yes | head -n 1000000; exit 3"]) as lines:
+        assert next(lines) == "y\n"
+    with process.read_lines(["printf", r"a\nb"]) as lines:
+        assert list(lines) == ["a\n", "b"]
+    with pytest.raises(ToolFailed, match="sh exited 3"), process.read_lines(["sh", "-c", "echo a; exit 3"]) as lines:
+        list(lines)
+
+
 def test_output_beyond_the_limit_stops_it() -> None:
     with pytest.raises(ToolFailed, match="printed more than 1000 bytes"):
         process.run(["yes"], stdout_limit=1000)

@@ -15,8 +15,9 @@ from itertools import groupby
 from app.domain.errors import TransferInterrupted
 from app.ports.disks import Area, RangeDisk, RangeReader
 from app.ports.source import CancelCheck
+from workers.transfer.buffers import window_buffer
 from workers.transfer.pipeline import Take
-from workers.transfer.sink import CELL, WINDOW, Sink, Written, window_buffer
+from workers.transfer.sink import CELL, WINDOW, Sink, Written
 
 STRETCH = 16 * WINDOW  # guest bytes that a thread takes at a time, so that one request reads many windows
 AHEAD = 8  # windows for each thread that may wait to be taken, so that what no journal knows yet stays bounded

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from dataclasses import dataclass
 from functools import cache
 
@@ -78,11 +77,6 @@ class Sink:
                 "If nobody wrote to it, do not trust the network or the storage in between. Copy it anew.",
                 offset=index * EXTENT,
             )
-
-
-def window_buffer() -> memoryview:
-    """Room for a window, at a page's start, as direct I/O wants it."""
-    return memoryview(mmap.mmap(-1, WINDOW))
 
 
 def _runs(cells: list[int], cell_size: int, size: int) -> list[tuple[int, int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -10,8 +9,9 @@ from dataclasses import dataclass
 from app.ports.disks import ByteStream, StreamDisk
 from app.ports.source import CancelCheck
 from converters.vmdk_stream import Grain, StreamReader
+from workers.transfer.buffers import OwnBuffer
 from workers.transfer.pipeline import Take, in_order
-from workers.transfer.sink import CELL, WINDOW, Sink, Written, window_buffer
+from workers.transfer.sink import CELL, WINDOW, Sink, Written
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ def copy_stream(
     with closing(disk.open_stream()) as stream:
         reader = StreamReader(_Throttled(stream, take, cancel), sink.capacity)
         told = _Told()
-        own = _Own()
+        own = OwnBuffer()
         results = in_order(
-            lambda batch: _store(batch, reader, sink, own.buffer),
+            lambda batch: _store(batch, reader, sink, own.view),
             _batches(reader, told),
             workers=threads,
             cancel=cancel,
@@ -70,13 +70,6 @@ class _Throttled:
 @dataclass
 class _Told:
     wire_bytes: int = 0
-
-
-class _Own(threading.local):
-    """A thread's buffer of one window."""
-
-    def __init__(self) -> None:
-        self.buffer = window_buffer()
 
 
 def _batches(reader: StreamReader, told: _Told) -> Iterator[_Batch]:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 
 from app.domain.errors import CopyMismatch
-from app.ports.disks import Area
 from app.ports.source import CancelCheck
-from converters.qcow2 import Format, check_plain
-from converters.qemu_nbd import NbdImage, open_nbd
+from converters.image_reader import ImageReader, open_reader
+from converters.qcow2 import Data, Format, check_plain
+from workers.transfer.buffers import OwnBuffer
 from workers.transfer.manifest import EXTENT, Manifest, digest, zero_digest
 from workers.transfer.pipeline import in_order
-from workers.transfer.ranges import windows_of
 from workers.transfer.sink import WINDOW
 
 PROGRESS_SECONDS = 0.5
 NAMED_OFFSETS = 8  # how many differing places an error lists
+_NONE: tuple[int, Iterator[Data]] = (-1, iter(()))
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class _Batch:
     offset: int
     length: int
     expected: list[bytes | None]
-    data: list[Area]
+    data: list[Data]
 
 
 def verify_copy(
@@ -59,14 +59,15 @@ def verify_copy(
     """
     if format == "qcow2":
         check_plain(path)
-    with open_nbd(path, format=format, connections=workers + 1) as image:
+    with open_reader(path, format, connections=workers) as image:
         if image.size != manifest.capacity:
             raise CopyMismatch(f"{path} has {image.size} bytes, the source's disk {manifest.capacity}", path=str(path))
+        own = OwnBuffer()
         bad: list[int] = []
         compared = read = 0
         told = time.monotonic()
         results = in_order(
-            lambda batch: _compare(batch, image),
+            lambda batch: _compare(batch, image, own.view),
             _batches(image, manifest),
             workers=workers,
             cancel=cancel,
@@ -95,39 +96,45 @@ def verify_copy(
     return VerifyResult(read, compared - read, manifest.digest)
 
 
-def _batches(image: NbdImage, manifest: Manifest) -> Iterator[_Batch]:
+def _batches(image: ImageReader, manifest: Manifest) -> Iterator[_Batch]:
     """The whole image in order."""
     expected = manifest.extents()
-    data = (Area(offset, length) for offset, length, zero in image.extents() if not zero)
-    windows = windows_of(data, lambda area: True)
-    window = next(windows, None)
+    windows = groupby(_cut(image.data()), key=lambda piece: piece.offset // WINDOW * WINDOW)
+    with_data, pieces = next(windows, _NONE)
     for offset in range(0, image.size, WINDOW):
-        pieces: list[Area] = []
-        if window is not None and window.offset == offset:
-            pieces, window = window.pieces, next(windows, None)
-        yield _Batch(offset, min(WINDOW, image.size - offset), list(islice(expected, WINDOW // EXTENT)), pieces)
+        data: list[Data] = []
+        if offset == with_data:
+            data = list(pieces)
+            with_data, pieces = next(windows, _NONE)
+        yield _Batch(offset, min(WINDOW, image.size - offset), list(islice(expected, WINDOW // EXTENT)), data)
 
 
-def _compare(batch: _Batch, image: NbdImage) -> tuple[_Batch, int, list[int]]:
+def _cut(data: Iterable[Data]) -> Iterator[Data]:
+    """At the windows' borders."""
+    for offset, length, place in data:
+        end = offset + length
+        while offset < end:
+            stop = min(end, (offset // WINDOW + 1) * WINDOW)
+            yield Data(offset, stop - offset, place)
+            place = None if place is None else place + stop - offset
+            offset = stop
+
+
+def _compare(batch: _Batch, image: ImageReader, buffer: memoryview) -> tuple[_Batch, int, list[int]]:
     """Bytes read, and the offsets of extents that differ."""
+    position = 0
+    touched: set[int] = set()
+    for piece in batch.data:
+        start = piece.offset - batch.offset
+        buffer[position:start] = bytes(start - position)
+        position = start + piece.length
+        image.read(piece, buffer[start:position])
+        touched.update(range(start // EXTENT, -(-position // EXTENT)))
+    buffer[position : batch.length] = bytes(batch.length - position)
     bad = []
     for index, expected in enumerate(batch.expected):
-        offset = batch.offset + index * EXTENT
-        size = min(EXTENT, image.size - offset)
-        if _digest(image, Area(offset, size), batch.data) != (expected or zero_digest(size)):
-            bad.append(offset)
+        view = buffer[index * EXTENT : min((index + 1) * EXTENT, batch.length)]
+        zeros = zero_digest(len(view))
+        if (digest(view) if index in touched else zeros) != (expected or zeros):
+            bad.append(batch.offset + index * EXTENT)
     return batch, sum(piece.length for piece in batch.data), bad
-
-
-def _digest(image: NbdImage, extent: Area, data: list[Area]) -> bytes:
-    """Of an extent; what is not in `data` is zeros and not read."""
-    pieces = [piece for area in data if (piece := area.inside(extent)) is not None]
-    if not pieces:
-        return zero_digest(extent.length)
-    if pieces == [extent]:
-        return digest(image.read(extent.length, extent.offset))
-    content = bytearray(extent.length)
-    for piece in pieces:
-        start = piece.offset - extent.offset
-        content[start : start + piece.length] = image.read(piece.length, piece.offset)
-    return digest(content)
