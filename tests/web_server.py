@@ -65,7 +65,7 @@ class WebServer:
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         if self.tls:
-            self.ca_pem = _certificate(self.folder)
+            self.ca_pem = certificate(self.folder)
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(self.folder / "server.pem")
             self._server.socket = context.wrap_socket(
@@ -153,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Tests look at `requests`."""
 
 
-def _certificate(folder: Path) -> str:
+def certificate(folder: Path) -> str:
     """Self-signed; with its key in server.pem."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])

@@ -50,18 +50,32 @@ class CertificateRefused(ssl.SSLCertVerificationError):
     """The peer's leaf is not the pinned one."""
 
 
+class _PinnedObject(ssl.SSLObject):
+    def do_handshake(self) -> None:
+        super().do_handshake()
+        assert isinstance(self.context, PinnedContext)
+        self.context.require(self.getpeercert(binary_form=True))
+
+
 class PinnedContext(ssl.SSLContext):
     """Trusts one leaf certificate, whoever signed it; any other ends the handshake with CertificateRefused."""
 
     pin: str
+    sslobject_class = _PinnedObject
 
     def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
         sock = super().wrap_socket(*args, **kwargs)
-        leaf = sock.getpeercert(binary_form=True) or b""
-        if self.pin not in _digests(leaf):
+        try:
+            self.require(sock.getpeercert(binary_form=True))
+        except CertificateRefused:
             sock.close()
-            raise CertificateRefused("the certificate is not the pinned one")
+            raise
         return sock
+
+    def require(self, leaf: bytes | None) -> None:
+        """Raises CertificateRefused."""
+        if self.pin not in _digests(leaf or b""):
+            raise CertificateRefused("the certificate is not the pinned one")
 
 
 def context_for(tls: Tls) -> ssl.SSLContext:

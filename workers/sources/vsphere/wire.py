@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from workers.sources.vsphere.tls import Endpoint
+from workers.sources.vsphere.tls_stream import TlsStream
 
 CONNECT_SECONDS = 30.0
 READ_SECONDS = 120.0  # a host that reads zeros of a thick disk sends nothing for a while
@@ -24,7 +25,7 @@ class Wire:
     def __init__(self, endpoint: Endpoint, context: ssl.SSLContext) -> None:
         self.endpoint = endpoint
         self._context = context
-        self._connection: http.client.HTTPSConnection | None = None
+        self._connection: _Connection | None = None
         self._socket: socket.socket | None = None
         self._stopped = False
         self._lock = threading.Lock()
@@ -45,8 +46,8 @@ class Wire:
         """Let what another thread waits for fail, and all that is asked later."""
         with self._lock, suppress(OSError):
             self._stopped = True
-            if self._socket is not None:  # not SSLSocket's own shutdown: it would go on without TLS
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+            if self._socket is not None:
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Let go of the connection; the next request opens another one."""
@@ -57,21 +58,37 @@ class Wire:
             self._connection = None
 
     def _connect(self) -> None:
-        connection = http.client.HTTPSConnection(
-            self.endpoint.host, self.endpoint.port, timeout=CONNECT_SECONDS, context=self._context
-        )
+        connection = _Connection(self.endpoint, self._context)
         try:
             if not self._stopped:
                 connection.connect()
             with self._lock:
                 if self._stopped:
                     raise ConnectionAbortedError("reading was stopped")
-                self._socket = connection.sock
+                self._socket = connection.sock.raw
             connection.sock.settimeout(READ_SECONDS)
         except BaseException:
             connection.close()
             raise
         self._connection = connection
+
+
+class _Connection(http.client.HTTPConnection):
+    default_port = 443
+    sock: TlsStream
+
+    def __init__(self, endpoint: Endpoint, context: ssl.SSLContext) -> None:
+        super().__init__(endpoint.host, endpoint.port, timeout=CONNECT_SECONDS)
+        self._context = context
+
+    def connect(self) -> None:
+        raw = socket.create_connection((self.host, self.port), CONNECT_SECONDS)
+        try:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.sock = TlsStream(raw, self._context, self.host)
+        except BaseException:
+            raw.close()
+            raise
 
 
 def reason(error: Exception) -> str:
