@@ -5,6 +5,7 @@ docs/settings.md has one section per setting, and a test fails for one that is n
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,11 @@ def _address(value: str) -> str:
     if not separator or not host or not port.isdigit() or int(port) > 65535:
         raise ValueError("must be HOST:PORT, for example 127.0.0.1:8080 or [::1]:8080")
     return value
+
+
+def cores() -> int:
+    """How many threads are worth it on this machine, by default: 2 to 8."""
+    return max(2, min(8, len(os.sched_getaffinity(0))))
 
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
@@ -48,7 +54,7 @@ class Settings(BaseSettings):
     ssh_identity: AbsolutePath | None = None
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     max_jobs: int = Field(default=2, ge=1, le=64)
-    transfer_workers: int = Field(default=2, ge=1, le=32)
+    transfer_workers: int = Field(default=cores(), ge=1, le=32)
     disk_connections: int = Field(default=4, ge=1, le=16)
     host_connections: int = Field(default=8, ge=1, le=64)
     space_poll_s: float = Field(default=5, ge=0.1, le=3600)
