@@ -28,9 +28,9 @@ def _address(value: str) -> str:
     return value
 
 
-def cores() -> int:
-    """How many threads are worth it on this machine, by default: 2 to 8."""
-    return max(2, min(8, len(os.sched_getaffinity(0))))
+def threads() -> int:
+    """How many are worth it here by default: one for each core, and one more, since some wait for the disk; up to 9."""
+    return min(8, len(os.sched_getaffinity(0))) + 1
 
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     ssh_identity: AbsolutePath | None = None
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     max_jobs: int = Field(default=2, ge=1, le=64)
-    transfer_workers: int = Field(default=cores(), ge=1, le=32)
+    transfer_workers: int = Field(default=threads(), ge=1, le=32)
     disk_connections: int = Field(default=4, ge=1, le=16)
     host_connections: int = Field(default=8, ge=1, le=64)
     space_poll_s: float = Field(default=5, ge=0.1, le=3600)

@@ -19,7 +19,7 @@ from app.cli.migrate import SecondRead
 from app.cli.output import Output, OutputOption, size
 from app.cli.targets import Format, Preallocation
 from app.domain.models import ImageOptions
-from app.settings import cores
+from app.settings import threads
 
 app = typer.Typer(help="Disk images on this machine, without a service.", no_args_is_help=True)
 
@@ -35,7 +35,7 @@ FromFormat = Annotated[
     SourceFormat | None, typer.Option("--from-format", help="What IN is; a raw image has to be called so.")
 ]
 Threads = Annotated[int, typer.Option(min=1, max=32, help="Threads that read and write.")]
-THREADS = cores()
+THREADS = threads()
 
 
 @app.command()

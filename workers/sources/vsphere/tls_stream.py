@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar, cast
 
-READ = 256 << 10
+READ = 1 << 20
 
 T = TypeVar("T")
 
