@@ -135,7 +135,7 @@ def test_the_password_is_nowhere_in_clear(world: World) -> None:
     said = answers(world, [moved["id"], failed["id"]])
     watch.end()
 
-    assert any("qemu-nbd" in command for command in watch.looked_at), watch.looked_at
+    assert any("virt-v2v-in-place" in command for command in watch.looked_at), watch.looked_at
     assert watch.found == set()
     places = {"API": said, "CLI": (added.stdout + added.stderr).encode()}
     for path in world.service.home.rglob("*"):

@@ -39,6 +39,14 @@ def test_a_streams_descriptor() -> None:
     assert read.extents == (Extent(4096, "SPARSE", "call-me-stream.vmdk"),)
 
 
+def test_what_a_longer_descriptor_left_behind() -> None:
+    """QEMU writes a new CID over the old one and lets the old text's end lie."""
+    shorter = descriptor(4096)
+    assert parse_descriptor((shorter + b"\0" + shorter[-6:]).ljust(10240, b"\0")) == parse_descriptor(shorter)
+    with pytest.raises(UnsafeImage, match="bytes after the descriptor's end"):
+        parse_descriptor((shorter + b"\0" + b'RW 8 FLAT "b.vmdk"\n').ljust(10240, b"\0"))
+
+
 def test_a_flat_disks_descriptor_with_windows_newlines() -> None:
     read = parse_descriptor(FLAT.replace(b"\n", b"\r\n"))
     assert read.extents == (Extent(16777216, "VMFS", "web 01 ä-flat.vmdk"),)
