@@ -16,7 +16,7 @@ import pytest
 from app.domain.errors import NoSpace, TransferInterrupted, TransientError, UnsafeImage
 from app.domain.models import ImageOptions
 from app.process import run
-from converters import qcow2
+from converters import qcow2, qcow2_writer
 from converters.direct_file import DirectFile, open_direct
 from converters.image_writer import open_writer
 from converters.qcow2_writer import Qcow2Writer
@@ -81,20 +81,26 @@ def test_random_images(tmp_path: Path, seed: int) -> None:
     disk.assert_equal()
 
 
-def test_many_threads(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kept", "dirty"), [(64, 512), (1, 2)], ids=["tables in memory", "tables come and go"])
+def test_many_threads(tmp_path: Path, kept: int, dirty: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others write while one flushes."""
+    monkeypatch.setattr(qcow2_writer, "_KEPT", kept)
+    monkeypatch.setattr(qcow2_writer, "_DIRTY", dirty)
     disk = Disk(tmp_path, random.Random(1), ImageOptions(cluster_kib=4), 64 * MIB)
     content = random.Random(2).randbytes(64 * MIB)
     disk.note(0, content)
     with open_writer(disk.path, ImageOptions(), connections=4) as writer:
 
         def work(first: int) -> None:
-            for place in range(first * MIB, 64 * MIB, 4 * MIB):
-                writer.write(page_aligned(content[place : place + MIB]), place)
+            places = list(range(first * CELL, 64 * MIB, 4 * CELL))
+            random.Random(first).shuffle(places)
+            for place in places:
+                writer.write(page_aligned(content[place : place + CELL]), place)
 
         threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
         for thread in threads:
             thread.start()
-        for _ in range(10):
+        while any(thread.is_alive() for thread in threads):
             writer.flush()
         for thread in threads:
             thread.join()
