@@ -27,7 +27,9 @@ DRIVERS = ("virtio_pci", "virtio_blk")
 GRUB_CONFIGS = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg", "/boot/efi/EFI/*/grub.cfg")
 LISTERS = ("/usr/bin/lsinitramfs", "/usr/bin/lsinitrd", "/sbin/lsinitrd", "/usr/bin/lsinitcpio")
 UDEVS = ("/usr/lib/systemd/systemd-udevd", "/lib/systemd/systemd-udevd")
-SYSTEMD_LIBRARIES = ("/usr/lib/systemd/libsystemd-shared-*.so", "/lib/systemd/libsystemd-shared-*.so")
+SYSTEMD_LIBRARIES = tuple(
+    f"{folder}/systemd/libsystemd-shared-*.so" for folder in ("/usr/lib", "/lib", "/usr/lib64", "/usr/lib/*-linux-gnu")
+)
 RENAMES_AGAIN = 243  # since this version systemd's udev renames a card that the initramfs has already named
 LABEL = "security.selinux"
 

@@ -17,7 +17,7 @@ DEBIAN = {
     "/boot/initrd.img-6.1": b"",
     "/etc/network/interfaces": b"auto ens192\n",
     "/lib/systemd/systemd-udevd": b"",
-    "/usr/lib/systemd/libsystemd-shared-252.so": b"",
+    "/usr/lib/x86_64-linux-gnu/systemd/libsystemd-shared-252.so": b"",
     "/usr/bin/lsinitramfs": b"",
 }
 LISTING = "usr/lib/modules/6.1/kernel/virtio_blk.ko\nusr/lib/modules/6.1/kernel/virtio_pci.ko\n"
