@@ -62,7 +62,7 @@ check: setup ## lint, types, import rules, fast tests
 lab: setup ## the vSphere lab alone, left running
 	$(AS_ROOT) $(BIN)/python -m tests.lab
 
-bench: setup ## how fast it is, against other tools: docs/bench; most of an hour
+bench: setup ## how fast it is, against other tools: docs/bench; about an hour
 	@deploy/install-packages deploy/packages-bench.txt
 	$(AS_ROOT) $(BIN)/python -m tests.bench
 

@@ -174,7 +174,7 @@ def parse_descriptor(data: bytes, *, limit: int = MAX_DESCRIPTOR) -> Descriptor:
     Raises UnsafeImage for what is malformed or ambiguous, is encrypted, or names a file in another folder.
     """
     text, _, padding = data.partition(b"\0")
-    if not text.endswith(padding.strip(b"\0")):  # QEMU writes a shorter CID over a longer text
+    if not text.endswith(padding.strip(b"\0")):  # a shorter CID, put in by QEMU, lets the old end lie
         raise refuse("bytes after the descriptor's end")
     if len(text) > limit:
         raise refuse(f"a descriptor of {len(text)} bytes")

@@ -10,7 +10,7 @@ import pytest
 
 from app.domain.errors import ConversionFailed, ToolMissing, UnsupportedGuest
 from app.domain.models import Disk, Nic
-from converters import accelerator, qcow2
+from converters import qcow2
 from converters.accelerator import boot_seconds
 from converters.guest import VirtV2vInPlace
 from tests.lab import build_guest
@@ -100,22 +100,3 @@ def test_the_probe_runs_a_boot_sector() -> None:
     started = time.monotonic()
     assert boot_seconds("no-such-accelerator") is None
     assert time.monotonic() - started < 20
-
-
-@pytest.mark.parametrize(
-    ("kvm", "found"),
-    [
-        pytest.param(0.2, "kvm", id="works"),
-        pytest.param(0.9, "kvm", id="works on a busy machine"),
-        pytest.param(3.0, "tcg", id="crawls: emulation is faster"),
-        pytest.param(None, "tcg", id="hangs or aborts"),
-    ],
-)
-def test_kvm_has_to_be_worth_it(kvm: float | None, found: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def boot(accelerator: str, timeout: float = 5) -> float | None:
-        seconds = kvm if accelerator == "kvm" else 0.13
-        return seconds if seconds is not None and seconds <= timeout else None
-
-    monkeypatch.setattr(accelerator, "boot_seconds", boot)
-    monkeypatch.setattr(accelerator.os, "access", lambda *_: True)
-    assert accelerator.probe.__wrapped__() == found
