@@ -90,6 +90,7 @@ def read_vm(config: Config, look: Look, *, vm_id: str, uuid: str, snapshots: Con
         encrypted=encrypted,
         cpus=config.number("numvcpus", 1, 1, 4096),
         cores_per_socket=config.number("cpuid.coresPerSocket", 1, 1, 4096),
+        cpu_hot_add=config.flag("vcpu.hotadd"),
         memory_bytes=memory,
         guest_id=_guest_id(config.text("guestOS")),
         annotation=config.text("annotation"),

@@ -33,6 +33,12 @@ class Strategy(StrEnum):
     DISK_ONLY = "disk_only"  # no conversion, no boot: the disks and a domain that keeps SATA and e1000e
 
 
+class ConverterName(StrEnum):
+    VIRT_V2V = "virt-v2v"  # the reference
+    NATIVE = "native"  # our own, for Linux
+    COMPAT = "compat"  # the disks stay as they are, on SATA and e1000e, which need no drivers of virtio
+
+
 class OnFailure(StrEnum):
     ROLLBACK = "rollback"  # the source runs again as it did, nothing of ours stays
     HOLD = "hold"  # the verified copy is kept and the source stays off; a retry goes on from there
@@ -85,6 +91,7 @@ class Disk(Value):
     sharing: str = "none"  # none | multi_writer | bus
     thin: bool | None = None
     encrypted: bool = False
+    iops_limit: int | None = None  # operations a second, at most
     change_id: str = ""  # of the tracked content as it is, where changes are tracked
 
 
@@ -117,7 +124,12 @@ class VM(Value):
     fault_tolerance: bool = False
     cpus: int = Field(default=1, ge=1)
     cores_per_socket: int = Field(default=1, ge=1)
+    cpu_hot_add: bool = False  # whether CPUs can be added while it runs
+    cpu_shares: int | None = None  # VMware's, of all its CPUs together; None for the normal 1000 a CPU
+    cpu_limit_mhz: int | None = None  # of all its CPUs together
     memory_bytes: int = Field(ge=0)
+    memory_limit_bytes: int | None = None  # what its host may give it of that
+    cdroms: int = 0
     guest_id: str = ""  # VMware's, for example debian12_64Guest
     guest_name: str = ""
     hostname: str = ""
@@ -129,6 +141,7 @@ class VM(Value):
     disks: tuple[Disk, ...] = ()
     nics: tuple[Nic, ...] = ()
     host: str = ""
+    host_mhz: int = 0  # of one of its host's cores; 0 where that is not known
     cluster: str = ""
     datacenter: str = ""
     folder: str = ""
@@ -171,6 +184,7 @@ class TargetFacts(Value):
 
     hypervisor: str = ""  # "QEMU 7.2.0, libvirt 9.0.0"
     accelerator: Literal["kvm", "tcg"] = "kvm"
+    tpm: bool = False  # whether it can emulate one
     pools: tuple[Pool, ...] = ()
     networks: tuple[str, ...] = ()
     domains: tuple[Domain, ...] = ()
@@ -238,6 +252,7 @@ class MoveOptions(Value):
     force_power_off: bool = False  # allows a hard power-off where Tools cannot shut the guest down
     power_on: bool | None = None  # None: as the source was
     transport: Transport | None = None  # None: the best that works
+    converter: ConverterName | None = None  # None: the best for the guest, which is never compat
     second_read: Literal["none", "sample", "all"] = "none"  # read the source again, over another connection
     shutdown_timeout_s: int = Field(default=600, ge=10, le=86400)
     boot_timeout_s: int = Field(default=600, ge=10, le=86400)
@@ -265,8 +280,14 @@ class Move(Value):
         return self.options.target_name or self.vm.name
 
     @property
-    def converts(self) -> bool:
+    def boots(self) -> bool:
+        """Whether it can be expected to run on the target."""
         return self.options.strategy is not Strategy.DISK_ONLY
+
+    @property
+    def converts(self) -> bool:
+        """Whether the guest gets virtio, and is changed for that."""
+        return self.boots and self.options.converter is not ConverterName.COMPAT
 
     def network_for(self, nic: Nic) -> str | None:
         """The libvirt network of a NIC: the job's map first, then the target's; "*" stands for any network."""
@@ -286,16 +307,17 @@ class Move(Value):
     def runs_after(self) -> bool:
         """Whether the target shall run when all is done: a source that was off stays off, unless asked."""
         wanted = self.options.power_on
-        return self.converts and (self.vm.power_state is PowerState.ON if wanted is None else wanted)
+        return self.boots and (self.vm.power_state is PowerState.ON if wanted is None else wanted)
 
 
 class TargetDisk(Value):
     path: str
     format: Literal["qcow2", "raw"] = "qcow2"
     discard: bool = True  # what the guest frees is given back to the storage
-    bus: Literal["virtio", "sata"]
+    bus: Literal["virtio", "scsi", "sata"]
     device: str  # vda, sda, …
     serial: str  # at most 20 characters, as virtio-blk takes
+    iops_limit: int | None = None
 
 
 class TargetNic(Value):
@@ -303,6 +325,7 @@ class TargetNic(Value):
     network: str
     model: Literal["virtio", "e1000e"]
     link_up: bool = True
+    queues: int = 1
 
 
 class Hardware(Value):
@@ -316,11 +339,18 @@ class Hardware(Value):
     machine: str = "q35"
     firmware: Literal["bios", "efi"] = "bios"
     secure_boot: bool = False
+    unconverted: bool = False  # it has no drivers of virtio
+    tpm: bool = False  # an emulated, empty one
+    hyperv: bool = False  # Windows is told of its hypervisor
     clock: Literal["utc", "localtime"] = "utc"  # what the real-time clock counts in
     cpus: int
-    sockets: int
+    sockets: int  # together they may have room for more CPUs than there are now
     cores: int
+    cpu_weight: int | None = None  # 100 is normal
+    cpu_share: float | None = None  # of each CPU's time, at most
     memory_bytes: int
+    memory_soft_limit: int | None = None  # bytes
+    cdroms: tuple[str, ...] = ()  # devices: sda, …
     disks: tuple[TargetDisk, ...]
     nics: tuple[TargetNic, ...]
     serial_log: str = ""  # where libvirt writes what the guest says on its first serial port
@@ -329,7 +359,8 @@ class Hardware(Value):
 class GuestReport(Value):
     """What a converter found and did."""
 
-    converter: str
+    converter: str  # its name, and its version where it has one
+    reason: str = ""  # why it was this one
     os: str = ""  # "debian12"
     hostname: str = ""
     nic_names: dict[str, str] = Field(default_factory=dict)  # MAC → interface name that was kept

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -282,6 +283,18 @@ def test_nvram_is_no_disk(lab: Lab, source: Source) -> None:
     assert source.vm(efi).firmware == "efi"
     with source.access(efi, "nfc", cancel=go_on) as export:
         assert list(export.disk_keys) == [2000]
+
+
+def test_limits_are_seen(lab: Lab, source: Source) -> None:
+    disks = [DiskSpec(size_mib=1)]
+    limits: dict[str, Any] = {"cpu_hot_add": True, "cpu_shares": 500, "cpu_limit_mhz": 1000, "memory_limit_mib": 256}
+    vms = VmSpec("plain", disks, on=False), VmSpec("limited", disks, on=False, **limits)
+    seen = [source.vm(lab.add(vm)) for vm in vms]
+    assert [(vm.cpu_hot_add, vm.cpu_shares, vm.cpu_limit_mhz, vm.memory_limit_bytes) for vm in seen] == [
+        (False, None, None, None),
+        (True, 500, 1000, 256 << 20),
+    ]
+    assert all(vm.host_mhz > 0 for vm in seen)
 
 
 def test_snapshots_and_tracking_are_seen(lab: Lab, source: Source) -> None:

@@ -80,4 +80,8 @@ class VmSpec:
     shutdown: str = "ok"
     snapshots: int = 0
     change_tracking: bool = False
+    cpu_hot_add: bool = False
+    cpu_shares: int = 0  # 0: normal
+    cpu_limit_mhz: int = 0  # 0: none
+    memory_limit_mib: int = 0  # 0: none
     folder: str = ""

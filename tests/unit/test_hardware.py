@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from app.domain.errors import InvalidRequest
-from app.domain.hardware import device_name, hardware_for
+from app.domain.hardware import RULES, Case, device_name, hardware_for
 from app.domain.models import VM, Disk, Hardware, ImageOptions, Move, Nic, TargetSpec
+from tests.service import ROOT
 from tests.unit.moves import UUID, make_move, make_vm
 
 PATHS = ("/pool/0.qcow2", "/pool/1.qcow2")
@@ -31,8 +32,9 @@ def test_a_converted_guest_gets_virtio_in_the_sources_order() -> None:
     ]
 
 
-def test_disk_only_gets_what_needs_no_new_driver() -> None:
-    hw = hardware(strategy="disk_only")
+@pytest.mark.parametrize("options", [{"strategy": "disk_only"}, {"converter": "compat"}])
+def test_an_unconverted_guest_gets_what_needs_no_new_driver(options: dict[str, Any]) -> None:
+    hw = hardware(**options)
     assert [(d.bus, d.device) for d in hw.disks] == [("sata", "sda"), ("sata", "sdb")]
     assert {n.model for n in hw.nics} == {"e1000e"}
 
@@ -43,6 +45,90 @@ def test_disk_only_gets_what_needs_no_new_driver() -> None:
 def test_cpus_keep_their_sockets_where_they_divide(cpus: int, per_socket: int, topology: tuple[int, int]) -> None:
     hw = hardware(make_vm(cpus=cpus, cores_per_socket=per_socket))
     assert (hw.cpus, hw.sockets, hw.cores) == (cpus, *topology)
+
+
+def test_where_cpus_could_be_added_there_is_room() -> None:
+    hw = hardware(make_vm(cpus=4, cores_per_socket=2, cpu_hot_add=True))
+    assert (hw.cpus, hw.sockets * hw.cores, hw.cores) == (4, 16, 2)
+
+
+@pytest.mark.parametrize(("shares", "weight"), [(None, None), (2000, 50), (8000, 200), (4_000_000, 10_000), (1, 1)])
+def test_shares_are_a_weight(shares: int | None, weight: int | None) -> None:
+    assert hardware(make_vm(cpus=4, cpu_shares=shares)).cpu_weight == weight
+
+
+@pytest.mark.parametrize(
+    ("limit", "mhz", "share"), [(None, 2500, None), (5000, 2500, 0.5), (10_000, 2500, None), (5000, 0, None)]
+)
+def test_a_limit_in_mhz_is_a_share_of_each_cpu(limit: int | None, mhz: int, share: float | None) -> None:
+    assert hardware(make_vm(cpus=4, cpu_limit_mhz=limit, host_mhz=mhz)).cpu_share == share
+
+
+def test_a_memory_limit_is_a_soft_one() -> None:
+    vm = {"memory_bytes": 4 << 30}
+    assert hardware(make_vm(**vm, memory_limit_bytes=1 << 30)).memory_soft_limit == 1 << 30
+    assert hardware(make_vm(**vm, memory_limit_bytes=4 << 30)).memory_soft_limit is None
+
+
+def test_a_tpm_is_made_where_there_was_one_and_one_can_be() -> None:
+    def has(tpm: bool, host: bool) -> bool:
+        move = make_move(make_vm(tpm=tpm))
+        return hardware_for(move, disk_paths=PATHS, domain_uuid=UUID, has_tpm=host).tpm
+
+    assert [has(tpm, host) for tpm in (True, False) for host in (True, False)] == [True, False, False, False]
+
+
+def test_windows_is_told_of_its_hypervisor() -> None:
+    move = make_move(make_vm(guest_id="windows2019srv_64Guest"))
+    hyperv = [
+        hardware_for(move, disk_paths=PATHS, domain_uuid=UUID, accelerator=accelerator).hyperv
+        for accelerator in ("kvm", "tcg")
+    ]
+    assert hyperv == [True, False]
+    assert not hardware().hyperv
+
+
+def test_many_disks_go_to_virtio_scsi_in_their_order() -> None:
+    def buses(count: int) -> list[tuple[str, str]]:
+        vm = make_vm(disks=tuple(Disk(key=n, label="d", capacity_bytes=1) for n in range(count)))
+        hw = hardware_for(make_move(vm), disk_paths=[f"/{n}" for n in range(count)], domain_uuid=UUID)
+        return [(disk.bus, disk.device) for disk in hw.disks]
+
+    assert buses(16)[-1] == ("virtio", "vdp")
+    assert buses(17)[0] == ("scsi", "sda")
+    assert buses(17)[-1] == ("scsi", "sdq")
+
+
+def test_a_disks_limit_is_kept() -> None:
+    disks = (Disk(key=1, label="a", capacity_bytes=1, iops_limit=500), Disk(key=2, label="b", capacity_bytes=1))
+    assert [disk.iops_limit for disk in hardware(make_vm(disks=disks)).disks] == [500, None]
+
+
+def test_a_card_has_a_queue_for_each_cpu() -> None:
+    assert {nic.queues for nic in hardware(make_vm(cpus=4)).nics} == {4}
+    assert {nic.queues for nic in hardware(make_vm(cpus=64, cores_per_socket=1)).nics} == {8}
+    assert {nic.queues for nic in hardware(converter="compat").nics} == {1}
+    move = make_move()
+    emulated = hardware_for(move, disk_paths=PATHS, domain_uuid=UUID, accelerator="tcg")
+    assert {nic.queues for nic in emulated.nics} == {1}
+
+
+def test_drives_come_after_the_disks_of_their_bus() -> None:
+    assert hardware(make_vm(cdroms=2)).cdroms == ("sda", "sdb")
+    assert hardware(make_vm(cdroms=1), converter="compat").cdroms == ("sdc",)
+
+
+def test_an_unconverted_guest_is_said_to_be_one() -> None:
+    assert [hardware(**options).unconverted for options in ({}, {"converter": "compat"})] == [False, True]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_no_two_rules_set_the_same(rule: Any) -> None:
+    case = Case(make_move(), PATHS, UUID, "kvm", "", has_tpm=True)
+    others = {name for other in RULES if other is not rule for name in other(case)}
+    assert rule(case)
+    assert not others & set(rule(case))
+    assert f"| {rule.__name__.replace('_', ' ')} |" in (ROOT / "docs" / "hardware.md").read_text()
 
 
 def test_memory_firmware_and_clock_are_the_sources() -> None:

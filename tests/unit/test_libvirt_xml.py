@@ -15,20 +15,24 @@ import pytest
 from app.domain.errors import InvalidRequest
 from app.domain.hardware import hardware_for
 from app.domain.libvirt_xml import NAMESPACE, domain_xml
-from app.domain.models import Hardware, ImageOptions
+from app.domain.models import Disk, Hardware, ImageOptions
 from tests.unit.moves import UUID, make_move, make_vm
 
 GOLDEN = Path(__file__).parent / "golden"
 HOSTILE = "</name>&\"'<x/>$(touch p)`;-rf ../ü"
 
 
-def hardware(vm: Any = None, *, accelerator: Any = "kvm", serial_log: str = "", **options: Any) -> Hardware:
+def hardware(
+    vm: Any = None, *, accelerator: Any = "kvm", serial_log: str = "", has_tpm: bool = False, **options: Any
+) -> Hardware:
+    move = make_move(vm, **options)
     return hardware_for(
-        make_move(vm, **options),
-        disk_paths=["/pool/vmferry-j1-0.qcow2", "/pool/vmferry-j1-1.qcow2"],
+        move,
+        disk_paths=[f"/pool/vmferry-j1-{index}.qcow2" for index in range(len(move.vm.disks))],
         domain_uuid=UUID,
         accelerator=accelerator,
         serial_log=serial_log,
+        has_tpm=has_tpm,
     )
 
 
@@ -37,7 +41,29 @@ CASES = {
     "disk_only": hardware(strategy="disk_only"),
     "raw": hardware(image=ImageOptions(format="raw", discard=False)),
     "efi_tcg": hardware(make_vm(firmware="efi"), accelerator="tcg"),
-    "efi_secure_windows": hardware(make_vm(firmware="efi", secure_boot=True, guest_id="windows2019srv_64Guest")),
+    "efi_secure_windows": hardware(
+        make_vm(firmware="efi", secure_boot=True, guest_id="windows2019srv_64Guest", tpm=True), has_tpm=True
+    ),
+    "compat": hardware(make_vm(cdroms=1), converter="compat"),
+    "limits": hardware(
+        make_vm(
+            cpu_hot_add=True,
+            cpu_shares=8000,
+            cpu_limit_mhz=4000,
+            host_mhz=2000,
+            memory_limit_bytes=1 << 30,
+            cdroms=1,
+            disks=(
+                Disk(key=2000, label="a", capacity_bytes=1 << 30, iops_limit=500),
+                Disk(key=2001, label="b", capacity_bytes=1 << 30),
+            ),
+        )
+    ),
+    "many_disks": hardware(
+        make_vm(
+            disks=tuple(Disk(key=2000 + n, label=f"Hard disk {n}", capacity_bytes=1 << 30) for n in range(17)), cdroms=1
+        )
+    ),
 }
 
 
@@ -55,7 +81,13 @@ def test_there_is_no_golden_file_without_a_case() -> None:
 
 @pytest.mark.parametrize("field", sorted(set(Hardware.model_fields) - {"disks", "nics"}))
 def test_every_field_of_hardware_reaches_the_xml(field: str) -> None:
-    changes = {"accelerator": "tcg", "firmware": "efi", "clock": "localtime", "machine": "pc", "secure_boot": True}
+    changes: dict[str, Any] = {
+        **dict.fromkeys(("tpm", "hyperv", "unconverted"), True),
+        "cpu_weight": 200,
+        "cpu_share": 0.5,
+        "memory_soft_limit": 1 << 20,
+        "cdroms": ("sda",),
+    } | {"accelerator": "tcg", "firmware": "efi", "clock": "localtime", "machine": "pc", "secure_boot": True}
     base = hardware(make_vm(firmware="efi" if field == "secure_boot" else "bios"))
     value = getattr(base, field)
     changed = changes.get(field, value + 7 if isinstance(value, int) else f"{value}x")

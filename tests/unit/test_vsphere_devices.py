@@ -144,6 +144,18 @@ def test_devices_that_do_not_travel() -> None:
     assert not devices.has_tpm([PVSCSI])
 
 
+def test_drives_and_limits() -> None:
+    assert devices.cdroms([PVSCSI, device.VirtualCdrom(key=3000), device.VirtualCdrom(key=3001)]) == 2
+    limited, free = disk(2000), disk(2001, unit=1)
+    limited.storageIOAllocation = vim.StorageResourceManager.IOAllocationInfo(limit=500)
+    free.storageIOAllocation = vim.StorageResourceManager.IOAllocationInfo(limit=-1)
+    assert [found.iops_limit for found in devices.disks([PVSCSI, limited, free, disk(2002, unit=2)])] == [
+        500,
+        None,
+        None,
+    ]
+
+
 def url(key: str, *, is_disk: bool | None = True, path: str = "disk-0.vmdk") -> Any:
     return vim.HttpNfcLease.DeviceUrl(key=key, importKey=key, url=f"https://*/nfc/x/{path}", disk=is_disk)
 

@@ -11,11 +11,13 @@ from workers.steps.context import StepContext
 
 def do(ctx: StepContext) -> str:
     job, move = ctx.job, ctx.move
+    facts = ctx.target.facts()
     hardware = hardware_for(
         move,
         disk_paths=[str(ctx.volume(index)) for index in range(len(move.vm.disks))],
         domain_uuid=job.domain_uuid,
-        accelerator=ctx.target.facts().accelerator,
+        accelerator=facts.accelerator,
+        has_tpm=facts.tpm,
         serial_log=str(ctx.target.serial_log(f"vmferry-{job.id}")),
     )
     ctx.store.keep(job.id, Artefact(kind="domain", name=job.domain_uuid))

@@ -32,6 +32,10 @@ type VMSpec struct {
 	Shutdown    string     `json:"shutdown"` // ok | hangs
 	Snapshots   int        `json:"snapshots"`
 	ChangeTrack bool       `json:"change_tracking"`
+	CPUHotAdd   bool       `json:"cpu_hot_add"`
+	CPUShares   int32      `json:"cpu_shares"`       // 0: normal
+	CPULimit    int64      `json:"cpu_limit_mhz"`    // 0: none
+	MemoryLimit int64      `json:"memory_limit_mib"` // 0: none
 }
 
 // DiskSpec names a raw file, which the lab takes over.
@@ -78,6 +82,18 @@ func (l *Lab) directory(folder, name string) (string, error) {
 			return dir, err
 		}
 	}
+}
+
+// allocation as vSphere describes it: without a limit it is -1.
+func allocation(limit int64, shares int32) *types.ResourceAllocationInfo {
+	if limit == 0 {
+		limit = -1
+	}
+	info := &types.SharesInfo{Level: types.SharesLevelNormal}
+	if shares != 0 {
+		info = &types.SharesInfo{Level: types.SharesLevelCustom, Shares: shares}
+	}
+	return &types.ResourceAllocationInfo{Reservation: types.NewInt64(0), Limit: types.NewInt64(limit), Shares: info}
 }
 
 // harmless is the name, where the simulator can take it.
@@ -132,6 +148,9 @@ func (l *Lab) add(ctx context.Context, v VMSpec) (types.ManagedObjectReference, 
 		Uuid: bios.String(), InstanceUuid: uuid.NewString(), ExtraConfig: extraConfig,
 		Files: &types.VirtualMachineFileInfo{VmPathName: fmt.Sprintf("[%s] %s/%s.vmx", l.cfg.Datastore, dir, dir)},
 	}
+	spec.CpuHotAddEnabled = types.NewBool(v.CPUHotAdd)
+	spec.CpuAllocation = allocation(v.CPULimit, v.CPUShares)
+	spec.MemoryAllocation = allocation(v.MemoryLimit, 0)
 	if v.ChangeTrack {
 		spec.ChangeTrackingEnabled = types.NewBool(true)
 	}

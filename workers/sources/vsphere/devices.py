@@ -61,6 +61,16 @@ def passthrough(devices: Sequence[Any]) -> tuple[str, ...]:
     return tuple(_label(d) for d in devices if isinstance(d, kinds))
 
 
+def cdroms(devices: Sequence[Any]) -> int:
+    return sum(isinstance(d, _device.VirtualCdrom) for d in devices)
+
+
+def limit_of(allocation: Any) -> int | None:
+    """The limit of an allocation; vSphere says -1, or nothing, for none."""
+    limit = allocation.limit if allocation else None
+    return limit if limit is not None and limit > 0 else None
+
+
 def has_tpm(devices: Sequence[Any]) -> bool:
     return any(isinstance(d, _device.VirtualTPM) for d in devices)
 
@@ -82,6 +92,7 @@ def _as_disk(device: Any, controller: Any) -> Disk:
         sharing=_sharing(backing, controller),
         thin=getattr(backing, "thinProvisioned", None),
         encrypted=bool(getattr(backing, "keyId", None)),
+        iops_limit=limit_of(device.storageIOAllocation),
         change_id=getattr(backing, "changeId", None) or "",
     )
 

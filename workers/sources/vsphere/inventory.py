@@ -22,12 +22,15 @@ _VM_PATHS = (
     "config.annotation",
     "config.bootOptions",
     "config.changeTrackingEnabled",
+    "config.cpuAllocation",
+    "config.cpuHotAddEnabled",
     "config.extraConfig",
     "config.firmware",
     "config.guestFullName",
     "config.guestId",
     "config.hardware",
     "config.instanceUuid",
+    "config.memoryAllocation",
     "config.template",
     "config.uuid",
     "guest.hostName",
@@ -43,7 +46,7 @@ _PLACES: dict[type[Any], tuple[str, ...]] = {
     vim.Folder: ("name", "parent"),
     vim.Datacenter: ("name", "parent"),
     vim.ComputeResource: ("name", "parent"),
-    vim.HostSystem: ("name", "parent"),
+    vim.HostSystem: ("name", "parent", "summary.hardware.cpuMhz"),
     vim.Network: ("name",),
 }
 _VCENTER_PLACES: dict[type[Any], tuple[str, ...]] = {  # a host on its own does not know these
@@ -82,6 +85,7 @@ def _as_vm(moid: str, values: dict[str, Any], places: dict[str, Any], networks: 
     all_devices = hardware.device if hardware else []
     boot = values.get("config.bootOptions")
     extra = {option.key: str(option.value) for option in values.get("config.extraConfig") or ()}
+    memory_limit = devices.limit_of(values.get("config.memoryAllocation"))
     host = values.get("runtime.host")
     above_host = list(_upwards(host, places))
     above = list(_upwards(values.get("parent"), places))
@@ -99,7 +103,12 @@ def _as_vm(moid: str, values: dict[str, Any], places: dict[str, Any], networks: 
         fault_tolerance=values.get("runtime.faultToleranceState") not in _NO_FT,
         cpus=hardware.numCPU if hardware else 1,
         cores_per_socket=(hardware.numCoresPerSocket if hardware else None) or 1,
+        cpu_hot_add=bool(values.get("config.cpuHotAddEnabled")),
+        cpu_shares=_shares(values.get("config.cpuAllocation")),
+        cpu_limit_mhz=devices.limit_of(values.get("config.cpuAllocation")),
         memory_bytes=hardware.memoryMB * MIB if hardware else 0,
+        memory_limit_bytes=None if memory_limit is None else memory_limit * MIB,
+        cdroms=devices.cdroms(all_devices),
         guest_id=values.get("config.guestId") or "",
         guest_name=values.get("config.guestFullName") or "",
         hostname=values.get("guest.hostName") or "",
@@ -111,6 +120,7 @@ def _as_vm(moid: str, values: dict[str, Any], places: dict[str, Any], networks: 
         disks=devices.disks(all_devices, _boot_keys(boot)),
         nics=devices.nics(all_devices, extra, values.get("guest.net") or (), networks),
         host=_place(above_host, vim.HostSystem),
+        host_mhz=_mhz(host, places),
         cluster=_place(above_host, vim.ClusterComputeResource),
         datacenter=_place(above or above_host, vim.Datacenter),
         folder="/".join(reversed(_folders(above))),
@@ -121,6 +131,17 @@ def _tools(values: dict[str, Any]) -> Any:
     if values.get("guest.toolsRunningStatus") == "guestToolsRunning":
         return "running"
     return "not_installed" if values.get("guest.toolsStatus") in (None, "toolsNotInstalled") else "not_running"
+
+
+def _shares(allocation: Any) -> int | None:
+    """What differs from the normal share."""
+    shares = allocation.shares if allocation else None
+    return shares.shares if shares and shares.level in ("low", "high", "custom") else None
+
+
+def _mhz(host: Any, places: dict[str, Any]) -> int:
+    _, values = places.get(host._GetMoId(), (None, {})) if host is not None else (None, {})
+    return values.get("summary.hardware.cpuMhz") or 0
 
 
 def _boot_keys(boot: Any) -> list[int]:

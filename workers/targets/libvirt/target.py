@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from workers.targets.libvirt import domains, pools
 from workers.targets.libvirt.connection import Connection
 
 SYSTEM_LOGS = Path("/var/log/libvirt/qemu")  # where virtlogd may write, also under SELinux
+TPM_TOOLS = ("swtpm", "swtpm_setup")  # libvirt calls them
 
 
 class LibvirtTarget:
@@ -38,7 +40,10 @@ class LibvirtTarget:
 
     def facts(self) -> TargetFacts:
         return TargetFacts(
-            accelerator=resolve(self._accelerator), tools=versions(), **self._connection.call(_inventory)
+            tpm=all(shutil.which(tool) for tool in TPM_TOOLS),
+            accelerator=resolve(self._accelerator),
+            tools=versions(),
+            **self._connection.call(_inventory),
         )
 
     def check(self) -> list[Check]:
