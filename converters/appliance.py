@@ -1,4 +1,4 @@
-"""The libguestfs appliance: how it is to be started, and the one look at a converted guest."""
+"""The libguestfs appliance: how it is to be started, and the work in it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from app.domain.errors import ConversionFailed, ToolFailed, ToolMissing, UnsupportedGuest
-from app.domain.models import VM
+from app.domain.models import VM, GuestReport
 from app.process import run
 
-LOOK_SECONDS = 3600.0
+OFFLINE_SECONDS = 3600.0
 
 
 def environment(accelerator: Literal["kvm", "tcg"]) -> dict[str, str]:
@@ -21,28 +21,38 @@ def environment(accelerator: Literal["kvm", "tcg"]) -> dict[str, str]:
     return {"LIBGUESTFS_BACKEND": "direct", **settings}
 
 
-def keep_identity(
-    vm: VM, disks: Sequence[Path], accelerator: Literal["kvm", "tcg"], cancel: Callable[[], None]
-) -> dict[str, Any]:
-    """What converters/identity.py answers for the converted disks: {os, hostname, nic_names, concerns}.
+def adapt(
+    vm: VM,
+    disks: Sequence[Path],
+    accelerator: Literal["kvm", "tcg"],
+    cancel: Callable[[], None],
+    *,
+    converter: str,
+    native: bool = False,
+) -> GuestReport:
+    """Have converters/offline.py keep who the guest is and, if `native`, make it boot; `converter` is only reported.
 
     Raises UnsupportedGuest and ConversionFailed.
     """
-    request = {"disks": [str(disk) for disk in disks], "nics": [{"mac": nic.mac, "slot": nic.slot} for nic in vm.nics]}
+    request = {
+        "disks": [str(disk) for disk in disks],
+        "nics": [{"mac": nic.mac, "slot": nic.slot} for nic in vm.nics],
+        "native": native,
+    }
     try:
         done = run(
-            [sys.executable, "-I", "-m", "converters.identity"],
+            [sys.executable, "-I", "-m", "converters.offline"],
             stdin=json.dumps(request).encode(),
             env=environment(accelerator),
             cancel=cancel,
-            timeout=LOOK_SECONDS,
+            timeout=OFFLINE_SECONDS,
             contained=True,
         )
     except ToolMissing:
         raise
     except ToolFailed as error:
         raise ConversionFailed(
-            f"the converted disks could not be looked at: {error.message}",
+            f"the disks could not be worked on offline: {error.message}",
             "Does libguestfs-test-tool succeed where the worker runs?",
             stderr_tail=error.fields.get("stderr_tail") or "",
         ) from error
@@ -50,4 +60,4 @@ def keep_identity(
     if refused := answer.get("error"):
         kind = UnsupportedGuest if refused["kind"] == "unsupported" else ConversionFailed
         raise kind(refused["message"], refused["remedy"])
-    return answer
+    return GuestReport(converter=converter, **answer)

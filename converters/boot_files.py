@@ -1,13 +1,14 @@
-"""Which kernel and initramfs a guest boots by default, and what is in them. Pure; hostile input."""
+"""Which kernel and initramfs a guest boots by default, what is in them, what it mounts. Pure; hostile input."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 _INITRD_LINE = re.compile(r"^\s*initrd(?:16|efi)?\s+(\S+)", re.MULTILINE)
 _LINUX_LINE = re.compile(r"^\s*linux(?:16|efi)?\s+\S+(.*)$", re.MULTILINE)
 _INITRD_NAME = re.compile(r"^(?:initrd\.img|initramfs|initrd)-([\w.+~-]+?)(?:\.img)?$")
+_SD_DEVICE = re.compile(r"(?<![\w/.-])/dev/sd[a-z]{1,3}\d{0,3}(?![\w/])")
 
 
 def default_initrd(grub_cfg: str, boot_names: Sequence[str]) -> str:
@@ -38,6 +39,17 @@ def kernel_arguments(grub_cfg: str) -> str:
 def missing_modules(wanted: Iterable[str], listing: str) -> list[str]:
     """Which of the kernel modules no line of a listing of files names."""
     return [name for name in wanted if not re.search(rf"/{name.replace('_', '[_-]')}\.ko\b", listing)]
+
+
+def by_uuid(text: str, uuid: Callable[[str], str]) -> str:
+    """A configuration file with UUID=… for each /dev/sd… that `uuid` knows (it answers "" for others)."""
+
+    def named(match: re.Match[str]) -> str:
+        found = uuid(match[0])
+        return f"UUID={found}" if found else match[0]
+
+    lines = text.splitlines(keepends=True)
+    return "".join(line if line.lstrip().startswith("#") else _SD_DEVICE.sub(named, line) for line in lines)
 
 
 def _version_key(version: str) -> list[tuple[int, str]]:

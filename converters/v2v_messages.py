@@ -17,7 +17,7 @@ class Known(NamedTuple):
     remedy: str
 
 
-_DISK_ONLY = "Move it with the strategy disk_only, and change the guest by hand."
+_COMPAT = "Move it with the converter compat: its disks stay as they are, on SATA."
 # The first that matches wins. Written after the messages of virt-v2v 2.2 to 2.12 and of libguestfs below it.
 KNOWN = (
     Known(
@@ -28,7 +28,7 @@ KNOWN = (
     Known(
         r"LUKS|BitLocker|passphrase|encrypted",
         UnsupportedGuest,
-        "The disk is encrypted: decrypt it in the guest before the move, or use the strategy disk_only.",
+        "The disk is encrypted: decrypt it in the guest before the move, or use the converter compat.",
     ),
     Known(
         r"virtio-win|no virtio drivers|virtio drivers? .*not (found|available)",
@@ -41,18 +41,18 @@ KNOWN = (
         "A file system in the guest is too full for the new drivers: free space in it, then retry.",
     ),
     Known(r"No space left on device", NoSpace, "Free space in the pool and in the worker's temporary folder."),
-    Known(r"multi-?boot|dual-? ?boot", UnsupportedGuest, f"It has several operating systems. {_DISK_ONLY}"),
+    Known(r"multi-?boot|dual-? ?boot", UnsupportedGuest, f"It has several operating systems. {_COMPAT}"),
     Known(
         r"could not detect the source guest|no root device|no operating system|root filesystem.*not found",
         UnsupportedGuest,
-        f"No operating system that virt-v2v knows was found on the disks. {_DISK_ONLY}",
+        f"No operating system that virt-v2v knows was found on the disks. {_COMPAT}",
     ),
     Known(
         r"no bootloader|no installed kernel|no kernels? (were|was)? ?found",
         UnsupportedGuest,
-        f"Debian 12 with UEFI needs virt-v2v 2.12 or newer. Install it where the worker runs, or: {_DISK_ONLY}",
+        "Older virt-v2v find none in Debian 12 and later with UEFI: leave the choice to vmferry, or take native.",
     ),
-    Known(r"unable to convert|not supported|unsupported|unknown guest", UnsupportedGuest, _DISK_ONLY),
+    Known(r"unable to convert|not supported|unsupported|unknown guest", UnsupportedGuest, _COMPAT),
 )
 
 

@@ -8,13 +8,16 @@ import time
 from datetime import UTC, datetime
 from functools import partial
 
+from app.domain.models import ConverterName
 from app.log import configure
 from app.settings import Settings
 from app.store.engine import make_engine
 from app.store.jobs import SqlJobStore
 from app.store.secretbox import load_box
 from app.store.workers import SqlWorkerStore
-from converters.guest import VirtV2vInPlace
+from converters.compat import Compat
+from converters.native import Native
+from converters.virt_v2v import VirtV2vInPlace
 from workers.engine import DbosEngine
 from workers.runner import RetryPolicy
 from workers.sources import open_source
@@ -52,7 +55,13 @@ def main(settings: Settings) -> int:
                 nbdkit=NbdkitOptions(settings.vddk_libdir, settings.ssh_known_hosts, settings.ssh_identity),
             ),
             open_target=partial(open_target, accelerator=settings.accelerator, virtio_win=settings.virtio_win),
-            converter=VirtV2vInPlace(accelerator=settings.accelerator, virtio_win=settings.virtio_win),
+            converters={
+                ConverterName.VIRT_V2V: VirtV2vInPlace(
+                    accelerator=settings.accelerator, virtio_win=settings.virtio_win
+                ),
+                ConverterName.NATIVE: Native(accelerator=settings.accelerator),
+                ConverterName.COMPAT: Compat(),
+            },
             clock=SystemClock(),
             home=settings.home,
             transfer_workers=settings.transfer_workers,

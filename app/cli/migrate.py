@@ -15,7 +15,7 @@ from app.cli.output import Output, OutputOption
 from app.cli.rates import RATE_HELP, parse_limit
 from app.cli.targets import NETWORK_HELP, pairs
 from app.cli.watch import watch
-from app.domain.models import OnFailure, Strategy, Transport
+from app.domain.models import ConverterName, OnFailure, Strategy, Transport
 
 
 class SecondRead(StrEnum):
@@ -43,6 +43,9 @@ def migrate(
     transport: Annotated[
         Transport | None, typer.Option(help="The way the bytes come; unless given, the best that works.")
     ] = None,
+    converter: Annotated[
+        ConverterName | None, typer.Option(help="Who changes the guest; unless given, the best for it, never compat.")
+    ] = None,
     second_read: Annotated[
         SecondRead, typer.Option(help="Read the source again over another connection, and compare.")
     ] = SecondRead.NONE,
@@ -67,6 +70,7 @@ def migrate(
             "power_on": power_on,
             "force_power_off": force_power_off,
             "transport": transport and transport.value,
+            "converter": converter and converter.value,
             "second_read": second_read.value,
         },
         "limit": parse_limit(limit) if limit else None,

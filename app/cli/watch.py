@@ -137,7 +137,7 @@ class Bars:
 
 def summary(job: Mapping[str, Any]) -> RenderableType:
     """A job as it is now: for `job show`, and at the end of `job watch`."""
-    boot, progress = job.get("boot"), job["progress"]
+    boot, guest, progress = job.get("boot"), job.get("guest") or {}, job["progress"]
     parts: list[RenderableType] = [
         output.fields(
             {
@@ -149,6 +149,7 @@ def summary(job: Mapping[str, Any]) -> RenderableType:
                 "state": job["state"],
                 "phase": job["phase"],
                 "copied": totals(progress),
+                "converter": guest and f"{guest['converter']}: {guest['reason']}",
                 "came up": boot and f"seen by {boot['kind']} after {boot['seconds']:.0f} s: {boot['detail']}",
                 "next": job["next_action"],
             }
@@ -161,8 +162,8 @@ def summary(job: Mapping[str, Any]) -> RenderableType:
             ),
         ),
     ]
-    if job["concerns"]:
-        parts.append(output.concerns(job["concerns"]))
+    if concerns := [*job["concerns"], *guest.get("concerns", ())]:
+        parts.append(output.concerns(concerns))
     return Group(*parts)
 
 

@@ -13,5 +13,5 @@ def check(move: Move, _facts: TargetFacts) -> Iterable[Concern]:
             code="boot_not_checked",
             severity="info",
             cause=f"{move.vm.name} will stay off on {move.target.name}: whether it boots there is not checked",
-            remedy="" if not move.converts else "Ask for it to be started (power_on) to have that checked.",
+            remedy="" if not move.boots else "Ask for it to be started (power_on) to have that checked.",
         )

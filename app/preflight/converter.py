@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from app.domain.models import Concern, Move, TargetFacts
+from app.domain.conversion import converters_for
+from app.domain.models import Concern, ConverterName, Move, TargetFacts
 
 TOOL = "virt-v2v-in-place"
 
 
 def check(move: Move, facts: TargetFacts) -> Iterable[Concern]:
-    if move.converts and TOOL not in facts.tools:
+    if not move.converts or version(facts):
+        return
+    choices = converters_for(move.vm, move.options.converter, ())
+    if any(choice.converter is ConverterName.VIRT_V2V for choice in choices):
         yield Concern(
             code="converter_missing",
             severity="blocker",
@@ -20,6 +24,6 @@ def check(move: Move, facts: TargetFacts) -> Iterable[Concern]:
 
 
 def version(facts: TargetFacts) -> tuple[int, ...]:
-    """The converter's version as numbers; () when it is not known."""
+    """The version of virt-v2v as numbers; () when it is missing."""
     parts = facts.tools.get(TOOL, "").split(".")
     return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else ()

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from app.domain.models import Concern, Move, TargetFacts
 
 
-def check(move: Move, _facts: TargetFacts) -> Iterable[Concern]:
+def check(move: Move, facts: TargetFacts) -> Iterable[Concern]:
     if move.vm.encrypted:
         yield Concern(
             code="vm_is_encrypted",
@@ -19,6 +19,7 @@ def check(move: Move, _facts: TargetFacts) -> Iterable[Concern]:
         yield Concern(
             code="tpm_is_left_behind",
             severity="warning",
-            cause=f"{move.vm.name} has a virtual TPM: the keys in it do not move",
+            cause=f"{move.vm.name} has a virtual TPM: the keys in it do not move, and it gets "
+            + ("a new, empty one" if facts.tpm else "none: the target's host has no swtpm to emulate one"),
             remedy="Have the BitLocker or LUKS recovery key at hand, or decrypt the disks in the guest first.",
         )

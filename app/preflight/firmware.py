@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from app.domain.models import Concern, Move, TargetFacts
+from app.domain.conversion import converters_for
+from app.domain.models import Concern, ConverterName, Move, TargetFacts
 from app.preflight.converter import version
-
-FIXED_IN = (2, 12)
 
 
 def check(move: Move, facts: TargetFacts) -> Iterable[Concern]:
-    found = version(facts)
-    if move.converts and move.vm.firmware == "efi" and found and found < FIXED_IN:
+    if not move.converts or not version(facts) or move.options.converter is not ConverterName.VIRT_V2V:
+        return
+    automatic = converters_for(move.vm, None, version(facts))
+    if automatic and automatic[0].converter is ConverterName.NATIVE:
         yield Concern(
-            code="efi_with_old_converter",
+            code="native_is_better",
             severity="warning",
-            cause=f"{move.vm.name} boots by UEFI; virt-v2v {'.'.join(map(str, found))} converts only some such guests",
-            remedy="If the conversion fails, all is undone; virt-v2v 2.12 and later convert more of them.",
+            cause=f"{move.vm.name} shall be converted by virt-v2v, but {automatic[0].reason}",
+            remedy="Leave the choice of the converter to vmferry: native takes this guest.",
         )

@@ -12,10 +12,11 @@ from app.domain.job import Job, Pause
 from app.domain.libvirt_xml import domain_xml
 from app.domain.lifecycle import begun, pending_steps
 from app.domain.limits import Limit, ScopedLimit
-from app.domain.models import Concern, Disk, Move, MoveOptions, TargetSpec
+from app.domain.models import Concern, Disk, Move, MoveOptions
 from app.domain.registered import ListedVM, RegisteredSource, RegisteredTarget
 from app.domain.space import reservations
 from app.domain.states import STEPS, JobState
+from app.services.moves import facts_of, planned
 from app.store.rows import new_id, now
 from app.store.store import Store
 
@@ -65,13 +66,10 @@ class Jobs:
     def dry_run(self, source: str, vm: str, target: str, options: MoveOptions) -> DryRun:
         """Judged by the stored inventory and the target's last check; nothing is touched. Raises as submit does."""
         _, listed, to = self._resolve(source, vm, target)
-        if to.facts is None:
-            raise Conflict(
-                f"target {to.name} has not been looked at yet", f"Check it first: POST /v1/targets/{to.id}/check."
-            )
+        facts = facts_of(to)
         move = self._move("dry-run", listed, to, options)
         return DryRun(
-            concerns=preflight.run(move, to.facts),
+            concerns=preflight.run(move, facts),
             disks=listed.vm.disks,
             bytes_total=listed.vm.disk_bytes,
             domain_xml=_planned_xml(move, to),
@@ -116,11 +114,7 @@ class Jobs:
             raise PreflightFailed(concerns)
 
     def _move(self, job_id: str, listed: ListedVM, to: RegisteredTarget, options: MoveOptions) -> Move:
-        target = TargetSpec(
-            id=to.id, name=to.name, kind=to.kind, uri=to.uri, pool=to.pool, image=to.image, networks=to.networks
-        )
-        reserved = reservations(self._store.requests.sharing_pool(to.id))
-        return Move(job_id=job_id, vm=listed.vm, target=target, options=options, reserved=reserved)
+        return planned(job_id, listed.vm, to, options, reservations(self._store.requests.sharing_pool(to.id)))
 
     def _resolve(self, source: str, vm: str, target: str) -> tuple[RegisteredSource, ListedVM, RegisteredTarget]:
         from_ = self._store.sources.get(source)
@@ -135,7 +129,11 @@ def _planned_xml(move: Move, to: RegisteredTarget) -> str:
     paths = [f"{pool.path}/{move.volume_name(index)}" for index in range(len(move.vm.disks))]
     try:
         hardware = hardware_for(
-            move, disk_paths=paths, domain_uuid=move.vm.uuid, accelerator=to.facts.accelerator, serial_log=""
+            move,
+            disk_paths=paths,
+            domain_uuid=move.vm.uuid,
+            accelerator=to.facts.accelerator,
+            has_tpm=to.facts.tpm,
         )
         return domain_xml(hardware)
     except InvalidRequest:  # a name or a network that the concerns tell about

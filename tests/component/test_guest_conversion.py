@@ -12,7 +12,7 @@ from app.domain.errors import ConversionFailed, ToolMissing, UnsupportedGuest
 from app.domain.models import Disk, Nic
 from converters import qcow2
 from converters.accelerator import boot_seconds
-from converters.guest import VirtV2vInPlace
+from converters.virt_v2v import VirtV2vInPlace
 from tests.lab import build_guest
 from tests.unit.moves import make_vm
 
@@ -42,21 +42,21 @@ def test_a_success_that_changed_nothing_is_a_failure(tmp_path: Path) -> None:
     for disk, overlay in zip(guest.disks, overlays, strict=True):
         qcow2.create_overlay(overlay, disk, "raw")
     vm = make_vm(nics=(Nic(key=1, label="n", mac=guest.mac, network="VM Network", slot=guest.slot),))
-    with pytest.raises(ConversionFailed, match=r"reported success, but initrd\S+ has no .*virtio_blk"):
+    with pytest.raises(ConversionFailed, match=r"the conversion succeeded, but initrd\S+ has no .*virtio_blk"):
         VirtV2vInPlace(fake(tmp_path, "exit 0")).convert(vm, overlays, cancel=go_on, log=print)
 
 
 def test_disks_without_a_system_are_unsupported(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedGuest) as caught:
         VirtV2vInPlace(fake(tmp_path, "exit 0")).convert(make_vm(), [empty_disk(tmp_path)], cancel=go_on, log=print)
-    assert "disk_only" in caught.value.remedy
+    assert "compat" in caught.value.remedy
 
 
 def test_virt_v2v_itself_says_so_too(tmp_path: Path) -> None:
     log: list[str] = []
     with pytest.raises(UnsupportedGuest, match="virt-v2v: ") as caught:
         VirtV2vInPlace().convert(make_vm(), [empty_disk(tmp_path)], cancel=go_on, log=log.append)
-    assert "disk_only" in caught.value.remedy
+    assert "compat" in caught.value.remedy
     assert any("error" in line for line in log)
 
 

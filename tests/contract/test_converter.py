@@ -1,4 +1,4 @@
-"""What every Converter does: in memory, and virt-v2v on the lab's Debian. The real conversion is made once."""
+"""What every Converter does: in memory, and the real ones on the lab's Debian. Each real conversion is made once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from app.domain.models import VM, Disk, GuestReport, Nic
 from app.ports.converter import Converter
 from converters import appliance, qcow2
 from converters.accelerator import probe
-from converters.guest import VirtV2vInPlace
+from converters.native import Native
+from converters.virt_v2v import VirtV2vInPlace
 from tests.contract.memory.converter import MemoryConverter
 from tests.lab import build_guest
 from tests.unit.moves import make_vm
@@ -62,10 +63,10 @@ def prepare(kind: str, folder: Path) -> tuple[Converter, VM, list[Path], qcow2.F
         disks=tuple(Disk(key=2000 + n, label=f"Hard disk {n + 1}", capacity_bytes=MIB) for n in range(2)),
         nics=(Nic(key=4000, label="Network adapter 1", mac=guest.mac, network="VM Network", slot=guest.slot),),
     )
-    return VirtV2vInPlace(), vm, guest.disks, "raw"
+    return {"virt-v2v": VirtV2vInPlace, "native": Native}[kind](), vm, guest.disks, "raw"
 
 
-@pytest.fixture(scope="module", params=["memory", "virt-v2v"])
+@pytest.fixture(scope="module", params=["memory", "virt-v2v", "native"])
 def converted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Converted]:
     folder = tmp_path_factory.mktemp("converter")
     converter, vm, bases, format = prepare(request.param, folder)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from app.domain.errors import ConversionFailed, NoSpace, PermanentError, UnsupportedGuest
-from converters.boot_files import default_initrd, kernel_arguments, kernel_version, missing_modules
+from converters.boot_files import by_uuid, default_initrd, kernel_arguments, kernel_version, missing_modules
 from converters.nic_names import Card, Names, link_file, names_of
 from converters.v2v_messages import Messages, failure
 
@@ -119,6 +119,20 @@ def test_without_grubs_word_the_newest_kernel_counts(names: list[str], initrd: s
     assert kernel_version(initrd) == version
 
 
+@pytest.mark.parametrize(
+    ("text", "mended"),
+    [
+        ("/dev/sda1 / ext4\n", "UUID=u / ext4\n"),
+        ("root=/dev/sda1 ro", "root=UUID=u ro"),
+        ("  # /dev/sda1\nx /dev/sda1\n", "  # /dev/sda1\nx UUID=u\n"),
+        ("/dev/sda11 /x/dev/sda1 /dev/sda1/x /dev/sda1p /dev/mapper/sda1", None),
+        ("", ""),
+    ],
+)
+def test_devices_by_their_uuid(text: str, mended: str | None) -> None:
+    assert by_uuid(text, lambda device: "u" if device == "/dev/sda1" else "") == (text if mended is None else mended)
+
+
 def test_modules_in_an_initramfs() -> None:
     listing = (
         "usr/lib/modules/6/kernel/drivers/block/virtio_blk.ko\n-rw-r--r-- x/virtio-pci.ko.xz\nx/my_virtio_net.ko\n"
@@ -129,7 +143,7 @@ def test_modules_in_an_initramfs() -> None:
 @pytest.mark.parametrize(
     ("line", "kind", "remedy"),
     [
-        ("inspection could not detect the source guest (or physical machine).", UnsupportedGuest, "disk_only"),
+        ("inspection could not detect the source guest (or physical machine).", UnsupportedGuest, "compat"),
         (
             "unable to mount the disk image for writing: Windows is hibernated or Fast Restart",
             UnsupportedGuest,
@@ -138,8 +152,8 @@ def test_modules_in_an_initramfs() -> None:
         ("could not find key to open LUKS encrypted /dev/sda2", UnsupportedGuest, "decrypt"),
         ("there are no virtio drivers available for this version of Windows", UnsupportedGuest, "VIRTIO_WIN"),
         ("not enough free space for conversion on filesystem ‘/’.  2.1 MB free < 20 MB needed", NoSpace, "too full"),
-        ("no bootloader detected", UnsupportedGuest, "2.12"),
-        ("virt-v2v is unable to convert this guest type (linux/alpine)", UnsupportedGuest, "disk_only"),
+        ("no bootloader detected", UnsupportedGuest, "native"),
+        ("virt-v2v is unable to convert this guest type (linux/alpine)", UnsupportedGuest, "compat"),
         ("libguestfs error: mount: I/O error", ConversionFailed, "verified copy"),
     ],
 )

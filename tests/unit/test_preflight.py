@@ -36,6 +36,7 @@ POOL: dict[str, Any] = {
     "capacity_bytes": 100 * GIB,
     "free_bytes": 50 * GIB,
 }
+WINDOWS: dict[str, Any] = {"guest_id": "windows2019srv_64Guest"}
 NIC: dict[str, Any] = {"key": 4000, "label": "Network adapter 1", "mac": "00:50:56:00:00:01", "network": "VM Network"}
 
 
@@ -144,10 +145,13 @@ def test_an_ordinary_vm_raises_no_concern() -> None:
         ("domain_exists", "blocker", {"facts": domain(name="web")}),
         ("domain_exists", "blocker", {"facts": domain(name="new", job="j0"), "options": {"target_name": "new"}}),
         ("domain_uuid_exists", "blocker", {"facts": domain(uuid=UUID.upper())}),
-        ("converter_missing", "blocker", {"facts": {"tools": {}}}),
-        ("efi_with_old_converter", "warning", {"vm": {"firmware": "efi"}}),
-        ("virtio_win_missing", "blocker", {"vm": {"guest_id": "windows2019srv_64Guest"}}),
-        ("guest_may_not_convert", "warning", {"vm": {"guest_id": "freebsd13_64Guest"}}),
+        ("converter_missing", "blocker", {"options": {"converter": "virt-v2v"}, "facts": {"tools": {}}}),
+        ("native_is_better", "warning", {"vm": {"firmware": "efi"}, "options": {"converter": "virt-v2v"}}),
+        ("native_is_for_linux", "blocker", {"vm": WINDOWS, "options": {"converter": "native"}}),
+        ("compat_hardware", "warning", {"options": {"converter": "compat"}, "facts": {"tools": {}}}),
+        ("guest_needs_compat", "blocker", {"vm": {"guest_id": "freebsd13_64Guest"}}),
+        ("virtio_win_missing", "blocker", {"vm": WINDOWS}),
+        ("guest_may_not_convert", "warning", {"vm": {"guest_id": "otherLinux64Guest"}}),
         ("guest_may_not_convert", "warning", {"vm": {"guest_id": ""}}),
         ("boot_not_checked", "info", {"vm": {"power_state": "off"}}),
         ("boot_not_checked", "info", {"options": {"power_on": False}}),
@@ -170,9 +174,12 @@ def test_what_each_rule_finds(code: str, severity: str, given: dict[str, Any]) -
         {"networks": {"VM Network": "lan"}},
         {"networks": {}, "options": {"networks": {"VM Network": "lan"}}},
         {"vm": {"nics": ()}, "networks": {}},
+        {"vm": {"firmware": "efi"}},
+        {"facts": {"tools": {}}},
+        {"vm": {"firmware": "efi"}, "options": {"converter": "native"}},
         {"vm": {"firmware": "efi"}, "facts": {"tools": {"virt-v2v-in-place": "2.12.0"}}},
         {
-            "vm": {"guest_id": "windows2019srv_64Guest"},
+            "vm": WINDOWS,
             "facts": {"tools": {"virt-v2v-in-place": "2.2.0", "virtio-win": "0.1.240"}},
         },
         {"vm": {"power_state": "off", "tools": "not_running"}, "options": {"power_on": True}},

@@ -69,7 +69,7 @@ class Bench:
     def life(self, executor: str, stopping: threading.Event) -> Runner:
         """A worker's runner over the same store."""
         adapters = Adapters(
-            open_source=_never, open_target=_never, converter=_never, clock=SystemClock(), home=self.home,  # type: ignore[arg-type]
+            open_source=_never, open_target=_never, converters={}, clock=SystemClock(), home=self.home,  # type: ignore[arg-type]
             room=self._room, space_poll_s=0.0,
         )  # fmt: skip
         return Runner(

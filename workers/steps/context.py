@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +14,7 @@ import structlog
 
 from app.domain.errors import NotFound, SourceChanged
 from app.domain.job import Job
-from app.domain.models import VM, Leftover, Move, SourceSpec, TargetSpec
+from app.domain.models import VM, ConverterName, Leftover, Move, SourceSpec, TargetSpec
 from app.ports.clock import Clock
 from app.ports.converter import Converter
 from app.ports.source import Source
@@ -31,7 +31,7 @@ class Adapters:
 
     open_source: Callable[[SourceSpec], Source]
     open_target: Callable[[TargetSpec], Target]
-    converter: Converter
+    converters: Mapping[ConverterName, Converter]
     clock: Clock
     home: Path  # VMFERRY_HOME
     transfer_workers: int = 2  # threads that inflate, hash and write the streams of a job

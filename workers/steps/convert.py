@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.domain.models import Leftover
+from app.domain.conversion import converters_for
+from app.domain.errors import UnsupportedGuest
+from app.domain.models import GuestReport, Leftover
+from app.preflight.converter import version
 from converters import qcow2
 from workers.steps.context import StepContext
 
@@ -19,15 +22,11 @@ def overlay_path(base: Path) -> Path:
 
 
 def do(ctx: StepContext) -> str:
-    job, vm = ctx.job, ctx.vm
-    bases = [ctx.volume(index) for index in range(len(vm.disks))]
+    job = ctx.job
+    bases = [ctx.volume(index) for index in range(len(ctx.vm.disks))]
     if not job.data.get("converted"):
         ctx.require_source_off()
-        _remove_overlays(bases)
-        overlays = [overlay_path(base) for base in bases]
-        for base, overlay in zip(bases, overlays, strict=True):
-            qcow2.create_overlay(overlay, base, ctx.target_spec.image.format)
-        report = ctx.adapters.converter.convert(vm, overlays, cancel=ctx.cancel, log=ctx.event)
+        report = _by_the_best_converter(ctx, bases)
         ctx.fence()
         ctx.store.record(job.id, guest=report, data={"converted": True})
     for base in bases:
@@ -38,6 +37,26 @@ def do(ctx: StepContext) -> str:
     guest = ctx.job.guest
     names = ", ".join(sorted(guest.nic_names.values())) if guest else ""
     return f"{guest.os if guest else 'guest'} by {guest.converter if guest else ''}; NIC names kept: {names or 'none'}"
+
+
+def _by_the_best_converter(ctx: StepContext, bases: Sequence[Path]) -> GuestReport:
+    """Convert by the first that knows the guest, each on new overlays."""
+    refused: UnsupportedGuest | None = None
+    for choice in converters_for(ctx.vm, ctx.job.options.converter, version(ctx.target.facts())):
+        ctx.event(f"converter {choice.converter}: {choice.reason}")
+        _remove_overlays(bases)
+        overlays = [overlay_path(base) for base in bases]
+        for base, overlay in zip(bases, overlays, strict=True):
+            qcow2.create_overlay(overlay, base, ctx.target_spec.image.format)
+        converter = ctx.adapters.converters[choice.converter]
+        try:
+            report = converter.convert(ctx.vm, overlays, cancel=ctx.cancel, log=ctx.event)
+        except UnsupportedGuest as error:
+            ctx.event(f"{choice.converter} does not take this guest: {error.message}", level="warning")
+            refused = refused or error
+        else:
+            return report.model_copy(update={"reason": choice.reason})
+    raise refused or UnsupportedGuest("no converter takes this guest", "Ask for the converter compat.")
 
 
 def _remove_overlays(bases: Sequence[Path]) -> None:

@@ -22,7 +22,7 @@ TOOL = "virt-v2v-in-place"
 
 
 class VirtV2vInPlace:
-    """app/ports/converter.py by virt-v2v, and then a look at what it left (converters/identity.py)."""
+    """app/ports/converter.py by virt-v2v, and then a look at what it left (converters/offline.py)."""
 
     name = "virt-v2v"
 
@@ -49,14 +49,8 @@ class VirtV2vInPlace:
         accelerator = resolve(self._accelerator)
         concerns = self._convert(vm, disks, appliance.environment(accelerator), cancel, log)
         log("looking at the converted guest")
-        seen = appliance.keep_identity(vm, disks, accelerator, cancel)
-        return GuestReport(
-            converter=f"{self.name} {version(self._tool)}".strip(),
-            os=seen["os"],
-            hostname=seen["hostname"],
-            nic_names=seen["nic_names"],
-            concerns=(*concerns, *(Concern.model_validate(item) for item in seen["concerns"])),
-        )
+        report = appliance.adapt(vm, disks, accelerator, cancel, converter=f"{self.name} {version(self._tool)}".strip())
+        return report.model_copy(update={"concerns": (*concerns, *report.concerns)})
 
     def _convert(
         self,

@@ -1,0 +1,23 @@
+"""For guests that nobody converts: nothing is changed, and the hardware is what every system has drivers for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from app.domain.models import VM, Check, GuestReport
+from app.ports.source import CancelCheck
+
+
+class Compat:
+    """app/ports/converter.py for disks that stay as they are. What that costs, preflight says."""
+
+    name = "compat"
+
+    def check(self) -> list[Check]:
+        return [Check(name=self.name, ok=True, detail="it needs nothing")]
+
+    def convert(self, vm: VM, disks: Sequence[Path], *, cancel: CancelCheck, log: Callable[[str], None]) -> GuestReport:
+        cancel()
+        log(f"the {len(disks)} disks stay as they are")
+        return GuestReport(converter=self.name, os=vm.guest_name or vm.guest_id, hostname=vm.hostname)

@@ -1,0 +1,80 @@
+"""Looks at a guest, keeps who it was and, for the native converter, makes it boot: in one start of the appliance.
+
+A process of its own, so that it can be stopped and its memory is not ours:
+
+    python -m converters.offline    < {"disks": [path, …], "nics": [{"mac", "slot"}, …], "native": bool}
+                                    > {"os", "hostname", "nic_names": {MAC: name}, "concerns": [{code, …}, …]}
+                                    | {"error": {"kind": "unsupported" | "failed", "message", "remedy"}}
+
+Guests are hostile: their files are read, and their programs run, inside the appliance only.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
+
+import guestfs
+
+from converters.linux import Refused, adapt
+from converters.nic_names import Card
+
+
+def main() -> int:
+    request = json.load(sys.stdin)
+    try:
+        cards = [Card(nic["mac"], nic["slot"]) for nic in request["nics"]]
+        answer = work(request["disks"], cards, native=request["native"])
+    except Refused as refused:
+        answer = {"error": {"kind": refused.kind, "message": refused.message, "remedy": refused.remedy}}
+    except RuntimeError as error:  # what the guestfs bindings raise for everything
+        message = f"the disks could not be worked on offline: {error}"
+        answer = {"error": {"kind": "failed", "message": message, "remedy": "Retry; if it stays, report it."}}
+    json.dump(answer, sys.stdout)
+    return 0
+
+
+def work(disks: Sequence[str], cards: Sequence[Card], *, native: bool) -> dict[str, Any]:
+    with closing(guestfs.GuestFS(python_return_dict=True)) as g:
+        for disk in disks:
+            g.add_drive_opts(disk, format="qcow2")
+        g.launch()
+        roots = g.inspect_os()
+        if not roots:
+            raise Refused("unsupported", "no operating system was found on the disks", "Use the converter compat.")
+        root = roots[0]
+        for point, device in sorted(g.inspect_get_mountpoints(root).items(), key=lambda item: len(item[0])):
+            g.mount(device, point)
+        answer: dict[str, Any] = {
+            "os": f"{g.inspect_get_distro(root)}{g.inspect_get_major_version(root)}",
+            "hostname": g.inspect_get_hostname(root),
+            "nic_names": {},
+            "concerns": [],
+        }
+        kind = g.inspect_get_type(root)
+        if kind == "linux":
+            answer |= adapt(g, cards, native=native)
+        elif native:
+            raise Refused("unsupported", f"the guest is no Linux but {kind}", "Use the converter compat.")
+        elif kind == "windows":
+            check_windows(g, root)
+        g.umount_all()
+        g.shutdown()  # says so when the last writes did not reach the disks
+        return answer
+
+
+def check_windows(g: Any, root: str) -> None:
+    drivers = f"{g.inspect_get_windows_systemroot(root)}/System32/drivers"
+    if not any(name.lower() == "viostor.sys" for name in g.ls(g.case_sensitive_path(drivers))):
+        raise Refused(
+            "failed",
+            "virt-v2v reported success, but Windows has no virtio disk driver (viostor.sys)",
+            "Install virtio-win where the worker runs, and name it in VMFERRY_VIRTIO_WIN.",
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
