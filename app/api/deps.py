@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar, cast
 from fastapi import Depends, Query, Request
 
 from app.api.schemas import PageOf
+from app.services.assessments import Assessments
 from app.services.files import JobFiles
 from app.services.jobs import Jobs
 from app.services.limits import Limits
@@ -25,13 +26,22 @@ class Services:
     settings: Settings
     store: Store
     jobs: Jobs
+    assessments: Assessments
     registrations: Registrations
     limits: Limits
     files: JobFiles
 
 
 def services_for(settings: Settings, store: Store) -> Services:
-    return Services(settings, store, Jobs(store), Registrations(store), Limits(store), JobFiles(settings, store))
+    return Services(
+        settings,
+        store,
+        Jobs(store),
+        Assessments(store),
+        Registrations(store),
+        Limits(store),
+        JobFiles(settings, store),
+    )
 
 
 def _services(request: Request) -> Services:

@@ -116,6 +116,8 @@ _POINTERS = {
     "network_not_mapped": "/options/networks",
     "network_missing": "/options/networks",
     "converter_missing": "/options/strategy",
+    "guest_needs_compat": "/options/converter",
+    "native_is_for_linux": "/options/converter",
     "pool_missing": "/target",
     "pool_inactive": "/target",
     "pool_type_unsupported": "/target",

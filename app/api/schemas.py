@@ -14,6 +14,7 @@ from app.domain.models import (
     Artefact,
     BootEvidence,
     Concern,
+    ConverterName,
     Disk,
     DiskProgress,
     GuestReport,
@@ -28,6 +29,7 @@ from app.domain.models import (
     Value,
 )
 from app.domain.states import JobState
+from app.services.assessments import PlannedHardware, Verdict
 
 T = TypeVar("T")
 
@@ -131,6 +133,20 @@ class PageOf(Value, Generic[T]):
 class InventoryVM(VM):
     source: Named
     seen_at: datetime
+
+
+class AssessmentOut(Value):
+    """`converter` is null where the choice is the user's; `seconds` is an estimate after moves that succeeded."""
+
+    vm: Named
+    source: Named
+    verdict: Verdict
+    concerns: list[Concern]
+    converter: ConverterName | None
+    reason: str
+    hardware: PlannedHardware
+    disk_bytes: int
+    seconds: float
 
 
 class StepOut(StepRecord):
