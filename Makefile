@@ -22,7 +22,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env)
 FAST := tests/unit
 SUITE := tests/unit tests/contract tests/component tests/functional tests/hostile tests/faults tests/system
 
-.PHONY: help packages setup demo test slow check lab bench run clean
+.PHONY: help packages setup demo test slow check lab guests bench run clean
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -65,6 +65,9 @@ lab: setup ## the vSphere lab alone, left running
 bench: setup ## how fast it is, against other tools: docs/bench; about an hour
 	@deploy/install-packages deploy/packages-bench.txt
 	$(AS_ROOT) $(BIN)/python -m tests.bench
+
+guests: setup ## each guest of the lab moved and booted: docs/guests.md; goes on where it stopped
+	$(AS_ROOT) $(BIN)/python -m tests.guests
 
 run: setup ## vmferry up
 	$(BIN)/vmferry up

@@ -1,8 +1,9 @@
-"""The lab's guest: a Debian 12 with two disks, made by mmdebstrap and guestfish, as it would run on VMware.
+"""The lab's guests: a Debian 12 with two disks, made by mmdebstrap and guestfish, as it would run on VMware.
 
-It boots with BIOS from an ext4 root on a PVSCSI disk, mounts a second disk by UUID at /srv, and has a static address
-on ens192. Its initramfs holds VMware's drivers and no virtio. The name ens192 is not written anywhere but in
+The usual one boots with BIOS from an ext4 root on a PVSCSI disk, mounts a second disk by UUID at /srv, and has a static
+address on ens192. Its initramfs holds VMware's drivers and no virtio. The name ens192 is not written anywhere but in
 /etc/network/interfaces: it comes from the PCI slot, as on VMware. At boot it reports on itself (guest_report.py).
+The others differ in what recipes.py says.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.lab.cache import cache_directory, locked
+from tests.lab.recipes import DEBIAN12, Recipe
 from tests.lab.specs import DiskSpec, NicSpec, VmSpec
 from tests.lab.toolchain import run
 
@@ -30,22 +32,9 @@ MAC = "00:50:56:8a:50:10"
 REPORT_PREFIX = "VMFERRY-REPORT "
 SYSTEM_MIB = 2048
 DATA_MIB = 512
+ESP_MIB = 64
 MARKER_BYTES = 4 << 20
 
-PACKAGES = (
-    "linux-image-amd64",
-    "systemd-sysv",
-    "udev",
-    "dbus",
-    "initramfs-tools",
-    "grub-pc",
-    "ifupdown",
-    "iproute2",
-    "kmod",
-    "open-vm-tools",
-    "python3",
-)
-MODULES = ("vmw_pvscsi", "vmxnet3", "sd_mod", "ext4", "crc32c_generic")
 # what a server in a VM never loads: three quarters of the kernel package
 UNUSED_DRIVERS = (
     *("bluetooth", "comedi", "gpu", "hid", "hwmon", "iio", "infiniband", "isdn", "media", "mtd", "net/ethernet"),
@@ -97,27 +86,30 @@ class Guest:
     slot: int = SLOT
     mac: str = MAC
     root_uuid: str = ""
+    recipe: Recipe = DEBIAN12
 
     def vm(self, name: str = "deb12", *, on: bool = True) -> VmSpec:
         """The guest as a VM of the lab."""
         nic = NicSpec(mac=self.mac, slot=self.slot, ip=self.address, prefix=self.prefix)
-        return VmSpec(name, [DiskSpec(disk) for disk in self.disks], [nic], on=on, hostname=self.hostname)
+        disks = [DiskSpec(disk) for disk in self.disks]
+        return VmSpec(name, disks, [nic], on=on, hostname=self.hostname, firmware=self.recipe.firmware)
 
 
-def recipe_digest() -> str:
+def recipe_digest(recipe: Recipe = DEBIAN12) -> str:
     """A hash of everything that the image is made from."""
     here = Path(__file__).parent
-    return hashlib.sha256(b"".join((here / name).read_bytes() for name in ("guest.py", "guest_report.py"))).hexdigest()
+    parts = [(here / name).read_bytes() for name in ("guest.py", "guest_report.py")]
+    return hashlib.sha256(b"".join([*parts, repr(recipe.parts).encode()])).hexdigest()
 
 
-def build_guest(cache: Path | None = None) -> Guest:
+def build_guest(recipe: Recipe = DEBIAN12, cache: Path | None = None) -> Guest:
     """The guest from the cache, built first when its recipe changed (minutes; needs a Debian mirror and libguestfs)."""
     cache = cache or cache_directory()
-    directory = cache / f"guest-{recipe_digest()[:16]}"
+    directory = cache / f"guest-{recipe.name}-{recipe_digest(recipe)[:16]}"
     with locked(cache / "guest.lock"):
         if not directory.exists():
             with tempfile.TemporaryDirectory(dir=cache, prefix="guest-build-") as work:
-                _build(Path(work))
+                _build(Path(work), recipe)
                 Path(work).rename(directory)
                 Path(work).mkdir()  # for TemporaryDirectory to remove
     meta = json.loads((directory / "guest.json").read_text())
@@ -127,16 +119,17 @@ def build_guest(cache: Path | None = None) -> Guest:
         [directory / "vmlinuz", directory / "initrd.img"],
         meta["markers"],
         root_uuid=meta["root_uuid"],
+        recipe=recipe,
     )
 
 
-def _build(work: Path) -> None:
+def _build(work: Path, recipe: Recipe) -> None:
     root_uuid, data_uuid = str(uuid.uuid4()), str(uuid.uuid4())
     markers = {"/": secrets.token_bytes(MARKER_BYTES), "/srv": secrets.token_bytes(MARKER_BYTES)}
     (work / "srv-marker").write_bytes(markers["/srv"])
-    _bootstrap(work, root_uuid, data_uuid, markers["/"])
+    _bootstrap(work, recipe, root_uuid, data_uuid, markers["/"])
     _extract_boot(work)
-    _install(work, root_uuid, data_uuid)
+    _install(work, recipe, root_uuid, data_uuid)
     for name in ("tree", "root.tar", "srv-marker"):
         path = work / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -144,22 +137,24 @@ def _build(work: Path) -> None:
     (work / "guest.json").write_text(json.dumps({"markers": digests, "root_uuid": root_uuid}, indent=1))
 
 
-def _bootstrap(work: Path, root_uuid: str, data_uuid: str, marker: bytes) -> None:
+def _bootstrap(work: Path, recipe: Recipe, root_uuid: str, data_uuid: str, marker: bytes) -> None:
     """root.tar: the packages, with the files of `tree` laid over them before the initramfs is made."""
     tree = work / "tree"
-    modules = "\n".join(MODULES) + "\n"
-    fstab = f"UUID={root_uuid} / ext4 errors=remount-ro 0 1\nUUID={data_uuid} /srv ext4 defaults 0 2\n"
+    modules = "\n".join(recipe.drivers) + "\n"
     files: dict[str, bytes] = {
         "etc/hostname": f"{HOSTNAME}\n".encode(),
+        "etc/resolv.conf": f"nameserver {GATEWAY}\n".encode(),
         "etc/hosts": f"127.0.0.1 localhost\n{ADDRESS} {HOSTNAME}\n".encode(),
-        "etc/machine-id": f"{uuid.uuid4().hex}\n".encode(),
-        "etc/fstab": fstab.encode(),
+        "etc/fstab": _fstab(recipe, root_uuid, data_uuid).encode(),
         "etc/network/interfaces": INTERFACES.encode(),
         "etc/initramfs-tools/modules": modules.encode(),
+        "etc/dracut.conf.d/lab.conf": f'hostonly="no"\ndrivers="{" ".join(recipe.drivers)}"\n'.encode(),
         "etc/systemd/system/guest-report.service": REPORT_UNIT.encode(),
         "usr/local/sbin/guest-report": (Path(__file__).parent / "guest_report.py").read_bytes(),
         "var/lib/marker": marker,
     }
+    other = "initramfs-tools" if recipe.initramfs == "dracut" else "dracut"
+    files = {name: content for name, content in files.items() if not name.startswith(f"etc/{other}")}
     for name, content in files.items():
         path = tree / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -168,19 +163,39 @@ def _bootstrap(work: Path, root_uuid: str, data_uuid: str, marker: bytes) -> Non
     argv = [
         "mmdebstrap",
         "--variant=minbase",
-        f"--include={','.join(PACKAGES)}",
+        f"--include={','.join(recipe.packages)}",
         '--aptopt=Apt::Install-Recommends "false"',
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED),
-        # before the kernel's package makes a first, large one
-        '--essential-hook=mkdir -p "$1/etc/initramfs-tools/conf.d"',
-        '--essential-hook=echo MODULES=list > "$1/etc/initramfs-tools/conf.d/lab"',
-        f"--customize-hook=sync-in {shlex.quote(str(tree))} /",
-        '--customize-hook=chroot "$1" update-initramfs -u -k all',
+        *_initramfs_hooks(recipe, tree),
+        f"--customize-hook=sed -i 's/^ID=.*/ID={recipe.os_id}/' \"$1/usr/lib/os-release\"",
         '--customize-hook=chroot "$1" systemctl enable guest-report.service',
         "bookworm",
         str(work / "root.tar"),
     ]
     run(argv)
+
+
+def _initramfs_hooks(recipe: Recipe, tree: Path) -> tuple[str, ...]:
+    copy = f"--customize-hook=sync-in {shlex.quote(str(tree))} /"
+    if recipe.initramfs == "dracut":
+        return (copy, '--customize-hook=chroot "$1" dracut --force --regenerate-all')
+    return (
+        # before the kernel's package makes a first, large one
+        '--essential-hook=mkdir -p "$1/etc/initramfs-tools/conf.d"',
+        '--essential-hook=echo MODULES=list > "$1/etc/initramfs-tools/conf.d/lab"',
+        copy,
+        '--customize-hook=chroot "$1" update-initramfs -u -k all',
+    )
+
+
+def _fstab(recipe: Recipe, root_uuid: str, data_uuid: str) -> str:
+    root, data = f"UUID={root_uuid}", f"UUID={data_uuid}"
+    if recipe.by_device:
+        root, data = "/dev/sda1", "/dev/sdb1"
+    lines = [f"{root} / ext4 errors=remount-ro 0 1", f"{data} /srv ext4 defaults 0 2"]
+    if recipe.firmware == "efi":
+        lines.append("LABEL=ESP /boot/efi vfat umask=0077 0 1")
+    return "\n".join(lines) + "\n"
 
 
 def _extract_boot(work: Path) -> None:
@@ -193,27 +208,45 @@ def _extract_boot(work: Path) -> None:
                     (work / target).write_bytes(source.read())
 
 
-def _install(work: Path, root_uuid: str, data_uuid: str) -> None:
+def _install(work: Path, recipe: Recipe, root_uuid: str, data_uuid: str) -> None:
     """Partition and fill both disks in the libguestfs appliance; GRUB is installed from inside the guest's own tree."""
     for name, size in (("system.raw", SYSTEM_MIB), ("data.raw", DATA_MIB)):
         with (work / name).open("wb") as file:
             file.truncate(size << 20)
-    script = f"""\
-run
+    root = "/dev/sda1"
+    system = f"""\
 part-init /dev/sda mbr
 part-add /dev/sda p 2048 -2048
 part-set-bootable /dev/sda 1 true
-mkfs ext4 /dev/sda1
-set-uuid /dev/sda1 {root_uuid}
+mkfs ext4 {root}
+"""
+    boot = "mount /dev/sda1 /"
+    grub = "--target=i386-pc /dev/sda"
+    if recipe.firmware == "efi":
+        esp = (SYSTEM_MIB - ESP_MIB) << 11  # the sector where it begins
+        system = f"""\
+part-init /dev/sda gpt
+part-add /dev/sda p 2048 {esp - 1}
+part-add /dev/sda p {esp} -2048
+part-set-gpt-type /dev/sda 2 C12A7328-F81F-11D2-BA4B-00A0C93EC93B
+mkfs ext4 {root}
+mkfs vfat /dev/sda2 label:ESP
+"""
+        boot = "mount /dev/sda1 /\nmkdir-p /boot/efi\nmount /dev/sda2 /boot/efi"
+        grub = "--target=x86_64-efi --efi-directory=/boot/efi --bootloader-id=debian --no-nvram"
+    script = f"""\
+run
+{system}set-uuid {root} {root_uuid}
 part-init /dev/sdb mbr
 part-add /dev/sdb p 2048 -2048
 mkfs ext4 /dev/sdb1
 set-uuid /dev/sdb1 {data_uuid}
-mount /dev/sda1 /
+{boot}
 tar-in {work}/root.tar /
+write /etc/machine-id "{uuid.uuid4().hex}\\n"
 mount /dev/sdb1 /srv
 upload {work}/srv-marker /srv/marker
-command "grub-install --target=i386-pc /dev/sda"
+command "grub-install {grub}"
 command "update-grub"
 """
     disks = ["--format=raw", "-a", str(work / "system.raw"), "--format=raw", "-a", str(work / "data.raw")]

@@ -7,6 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
+ENABLED = ("systemctl", "list-unit-files", "--state=enabled", "--no-legend", "--plain")
 MARKERS = {"/": Path("/var/lib/marker"), "/srv": Path("/srv/marker")}
 
 
@@ -29,6 +30,10 @@ def driver(block: Path) -> str:
     return ""
 
 
+def lines(*command: str) -> list[str]:
+    return [" ".join(line.split()) for line in subprocess.check_output(command, text=True).splitlines()]
+
+
 def main() -> None:
     fields = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
     mounts = {point: device for device, point, *_ in fields}
@@ -43,6 +48,9 @@ def main() -> None:
         "checksums": {
             point: hashlib.sha256(path.read_bytes()).hexdigest() for point, path in MARKERS.items() if path.exists()
         },
+        "routes": sorted(lines("ip", "-4", "route")),
+        "dns": Path("/etc/resolv.conf").read_text().split("\n")[:-1] if Path("/etc/resolv.conf").exists() else [],
+        "services": sorted(line.split()[0] for line in lines(*ENABLED)),
         "machine_id": Path("/etc/machine-id").read_text().strip(),
         "kernel": os.uname().release,
     }

@@ -23,6 +23,7 @@ from xml.etree import ElementTree
 
 from tests.lab.guest import REPORT_PREFIX, Guest, build_guest
 from tests.lab.lab import Lab
+from tests.lab.recipes import DEBIAN12, Recipe
 from tests.libvirt_host import LibvirtHost
 from tests.service import ROOT, Service
 
@@ -59,9 +60,9 @@ class MoveResult:
 
 
 @contextmanager
-def stage(folder: Path) -> Iterator[Stage]:
+def stage(folder: Path, recipe: Recipe = DEBIAN12) -> Iterator[Stage]:
     """Set up in `folder`, and take down again: domains, pool, network, lab and service."""
-    guest = build_guest()
+    guest = build_guest(recipe)
     with Lab(folder / "lab") as lab, LibvirtHost() as host:
         vm_id = lab.add(guest.vm(VM))
         with Service(folder / "home") as service:
