@@ -1,82 +1,77 @@
 """Every guest of the lab, moved and booted: `make guests`.
 
-It goes on where it stopped: what was moved by the same code is not moved again. Writes docs/guests.md.
+It goes on where it stopped: a guest that the same code has moved well is not moved again. What came of each is kept in
+docs/guests.json, and docs/guests.md is made of that.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import subprocess
 import sys
 import tempfile
+import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tests.guests import results
 from tests.guests.contract import differences
-from tests.guests.table import render
-from tests.lab.cache import cache_directory
-from tests.lab.guest import build_guest, recipe_digest
+from tests.lab.guest import build_guest
 from tests.lab.proof import prove
 from tests.lab.recipes import RECIPES, Recipe
 from tests.service import ROOT
 from tests.system.demo import register, run_move, stage
 
-TABLE = ROOT / "docs" / "guests.md"
-CODE = ("app", "converters", "workers")
+FAILURES = (AssertionError, OSError, RuntimeError, ValueError, subprocess.SubprocessError)  # of the lab and of a move
 
 
 def main(names: list[str]) -> int:
     """All guests, or those that are named. 1 when one did not arrive as it was."""
-    results = []
-    for recipe in RECIPES:
-        kept = cache_directory() / f"moved-{recipe.name}-{_digest(recipe)[:16]}.json"
-        if not kept.exists() and (not names or recipe.name in names):
+    wanted = [recipe for recipe in RECIPES if not names or recipe.name in names]
+    for recipe in wanted:
+        if not results.is_good(recipe):
             print(f"{recipe.name}: {recipe.what} …", flush=True)
-            kept.write_text(json.dumps(_move(recipe), indent=1))
-        if kept.exists():
-            result = json.loads(kept.read_text())
+            result = _result(recipe)
             print(f"{recipe.name}: {result['verdict']}", flush=True)
-            results.append((recipe, result))
-    TABLE.write_text(render(results))
-    return 0 if all(result["verdict"] == "as it was" for _, result in results) else 1
+            results.keep(recipe, result)
+    return 0 if all(results.is_good(recipe) for recipe in wanted) else 1
+
+
+def _result(recipe: Recipe) -> dict[str, Any]:
+    """What came of one guest. One that fails is a result, too, and not the end of the others."""
+    told = {"version": _version(), "date": datetime.now(UTC).date().isoformat()}
+    try:
+        return _move(recipe) | told
+    except FAILURES as error:
+        traceback.print_exc()
+        return {"verdict": f"failed: {error}"[:1000]} | told
 
 
 def _move(recipe: Recipe) -> dict[str, Any]:
-    """What came of one move. A move that fails is a result, too."""
     before = prove(build_guest(recipe)).report
+    options = [] if recipe.tools else ["--power-on"]
+    if recipe.converter:
+        options += ["--converter", recipe.converter]
     with tempfile.TemporaryDirectory() as folder, stage(Path(folder), recipe) as at:
         register(at)
-        try:
-            result = run_move(at, *(("--converter", recipe.converter) if recipe.converter else ()))
-        except (RuntimeError, TimeoutError) as error:
-            return {"verdict": f"failed: {error}"[:2000], "date": datetime.now(UTC).date().isoformat()}
-        job = result.job
-        seconds = {step["name"]: step["seconds"] for step in job["steps"]}
-        return {
-            "verdict": "; ".join(differences(before, result.report, converted=recipe.converter != "compat"))
-            or "as it was",
-            "date": datetime.now(UTC).date().isoformat(),
-            "converter": job["guest"]["converter"],
-            "reason": job["guest"]["reason"],
-            "convert_s": seconds["convert"],
-            "boot": job["boot"],
-            "concerns": [concern["code"] for concern in job["guest"]["concerns"]],
-        }
+        result = run_move(at, *options)
+    job = result.job
+    converted = recipe.converter != "compat"
+    return {
+        "verdict": "; ".join(differences(before, result.report, converted=converted)) or results.GOOD,
+        "converter": job["guest"]["converter"],
+        "reason": job["guest"]["reason"],
+        "convert_s": next(step["seconds"] for step in job["steps"] if step["name"] == "convert"),
+        "boot": job["boot"],
+        "concerns": [concern["code"] for concern in job["guest"]["concerns"]],
+    }
 
 
-def _digest(recipe: Recipe) -> str:
-    """Of the guest and of all code that moves it."""
-    files = sorted(path for folder in CODE for path in (ROOT / folder).rglob("*.py"))
-    digest = hashlib.sha256(recipe_digest(recipe).encode())
-    for path in files:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+def _version() -> str:
+    """Of the code that moves it, as git names it."""
+    argv = ["git", "describe", "--always", "--dirty", "--abbrev=7"]
+    return subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except subprocess.CalledProcessError as error:
-        sys.exit(f"guests: {error}: {(error.stderr or b'')[-2000:]}")
+    sys.exit(main(sys.argv[1:]))

@@ -11,12 +11,13 @@ HEAD = """\
 # Guests that were moved
 
 `make guests` builds each of these in the lab, boots it on VMware's devices and asks it who it is, moves it, boots it on
-virtio, and asks again: host name, addresses, MACs, routes, DNS, mounts, checksums of a file on each disk, enabled
-services, machine id and kernel. Of an unconverted guest addresses, MACs and routes are not compared. It wrote this
-table.
+virtio, and asks again: host name, machine id, kernel, enabled services; names, MACs and addresses of its cards, routes,
+DNS; what is mounted where, by UUID; the order of the disks, by what is on them; checksums of a file on each. Of an
+unconverted guest addresses, MACs, routes and DNS are not compared: its cards are others. It wrote this table, and says
+of each guest with which version and when; a guest is moved again when code that changes guests has changed.
 
-| guest | what is odd about it | converter | why that | convert | seen up by | the guest |
-| --- | --- | --- | --- | --- | --- | --- |
+| guest | what is odd about it | converter | why that | convert | seen up by | the guest | moved |
+| --- | --- | --- | --- | --- | --- | --- | --- |
 """
 
 
@@ -26,15 +27,9 @@ def render(results: Sequence[tuple[Recipe, dict[str, Any]]]) -> str:
 
 def _row(recipe: Recipe, result: dict[str, Any]) -> list[str]:
     verdict = result["verdict"].replace("|", "/").replace("\n", " ")
+    moved = f"{result['version']}, {result['date']}"
     if "converter" not in result:
-        return [recipe.name, recipe.what, "", "", "", "", verdict]
+        return [recipe.name, recipe.what, "", "", "", "", verdict, moved]
     boot = f"{result['boot']['kind']}, {result['boot']['seconds']:.0f} s"
-    return [
-        recipe.name,
-        recipe.what,
-        result["converter"],
-        result["reason"],
-        f"{result['convert_s']:.0f} s",
-        boot,
-        verdict,
-    ]
+    convert = f"{result['convert_s']:.0f} s"
+    return [recipe.name, recipe.what, result["converter"], result["reason"], convert, boot, verdict, moved]

@@ -74,11 +74,13 @@ def machine() -> list[str]:
 
 def disks(guest: Guest, bus: str) -> list[str]:
     """The guest's disks on a bus; what is written to them is thrown away."""
-    argv = ["-device", "pvscsi,id=scsi0"] if bus == "pvscsi" else []
+    argv = []
+    for controller in range(guest.recipe.controllers if bus == "pvscsi" else 0):
+        argv += ["-device", f"pvscsi,id=scsi{controller}"]
     for number, path in enumerate(guest.disks):
         file = str(path).replace(",", ",,")
         argv += ["-drive", f"if=none,id=d{number},format=raw,snapshot=on,file={file}"]
-        device = f"scsi-hd,bus=scsi0.0,scsi-id={number}" if bus == "pvscsi" else "virtio-blk-pci"
+        device = f"scsi-hd,bus=scsi{guest.bus(number)}.0,scsi-id={number}" if bus == "pvscsi" else "virtio-blk-pci"
         argv += ["-device", f"{device},drive=d{number},bootindex={number + 1}"]
     return argv
 
@@ -86,7 +88,8 @@ def disks(guest: Guest, bus: str) -> list[str]:
 def boot_directly(guest: Guest) -> list[str]:
     """The guest's own kernel and initramfs, with a serial console."""
     kernel, initramfs = guest.boot
-    append = f"root=UUID={guest.root_uuid} ro console=ttyS0 rootdelay=5"
+    root = "/dev/mapper/system-root" if guest.recipe.lvm else f"UUID={guest.root_uuid}"
+    append = f"root={root} ro console=ttyS0 rootdelay=5"
     return ["-kernel", str(kernel), "-initrd", str(initramfs), "-append", append]
 
 

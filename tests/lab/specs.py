@@ -13,7 +13,8 @@ TEXT = b"The quick brown fox jumps over the lazy dog. " * (CHUNK // 45 + 1)
 class DiskSpec:
     """A disk: a copy of an image, or size_mib with fill_mib of data spread over it, the same for the same seed.
 
-    format belongs to source: raw or qcow2. mode is VMware's disk mode, for example independent_persistent.
+    format belongs to source: raw or qcow2. mode is VMware's disk mode, for example independent_persistent. bus is the
+    number of its PVSCSI controller.
     thin is what vSphere says of it; on this machine every disk is sparse.
     """
 
@@ -24,6 +25,7 @@ class DiskSpec:
     seed: int = 0
     mode: str = "persistent"
     thin: bool = True
+    bus: int = 0
 
     def make(self, path: Path) -> None:
         """Write the disk's content to a new raw file."""

@@ -94,15 +94,14 @@ def run_move(at: Stage, *options: str) -> MoveResult:
 def judge(at: Stage, report: dict[str, Any], console: Path) -> dict[str, bool]:
     """What has to be true after the move, each by its own evidence."""
     guest, source = at.guest, at.lab.vm(at.vm_id)
-    root = Path(report["mounts"].get("/", "")).name.rstrip("0123456789")
     return {
         f"its host name is still {guest.hostname}": report["hostname"] == guest.hostname,
         f"{guest.address}/{guest.prefix} is on {guest.nic}": f"{guest.address}/{guest.prefix}"
         in report["addresses"].get(guest.nic, []),
         f"{guest.nic} still has the MAC {guest.mac}": report["macs"].get(guest.nic) == guest.mac,
         "/srv is mounted": "/srv" in report["mounts"],
-        "the root file system is on virtio": report["block_drivers"].get(root) == "virtio_blk",
-        "the marker files of both disks are unchanged": report["checksums"] == guest.markers,
+        "all disks are on virtio": {disk["driver"] for disk in report["disks"]} == {"virtio_blk"},
+        "the marker files of all disks are unchanged": report["checksums"] == guest.markers,
         "there is a picture of its console": console.is_file() and console.read_bytes().startswith(b"\x89PNG"),
         "the source is off": source["power_state"] == "poweredOff",
         "the source says where it went": "vmferry" in source["annotation"],

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.guests import results
 from tests.guests.contract import differences
 from tests.guests.table import render
 from tests.lab.recipes import DEBIAN12, RECIPES
@@ -20,51 +22,77 @@ BEFORE: dict[str, Any] = {
     "services": ["networking.service", "open-vm-tools.service"],
     "machine_id": "m",
     "kernel": "6.1",
-    "mounts": {"/": "/dev/sda1", "/srv": "/dev/sdb1"},
-    "block_drivers": {"sda": "vmw_pvscsi", "sdb": "vmw_pvscsi"},
+    "mounts": {"/": ["ext4", "1-a"], "/srv": ["ext4", "2-b"]},
+    "disks": [{"driver": "vmw_pvscsi", "holds": ["1-a"]}, {"driver": "vmw_pvscsi", "holds": ["2-b"]}],
 }
-AFTER = BEFORE | {
-    "services": ["guestfs-firstboot.service", "networking.service"],
-    "mounts": {"/": "/dev/vda1", "/srv": "/dev/vdb1"},
-    "block_drivers": {"vda": "virtio_blk", "vdb": "virtio_blk"},
-}
+DISKS = [{"driver": "virtio_blk", "holds": ["1-a"]}, {"driver": "virtio_blk", "holds": ["2-b"]}]
+AFTER = BEFORE | {"services": ["guestfs-firstboot.service", "networking.service"], "disks": DISKS}
 
 
 def test_a_guest_that_is_as_it_was() -> None:
     assert differences(BEFORE, AFTER) == []
 
 
-@pytest.mark.parametrize("key", sorted(set(BEFORE) - {"mounts", "block_drivers"}))
+@pytest.mark.parametrize("key", sorted(set(BEFORE) - {"disks"}))
 def test_each_thing_that_changed_is_named(key: str) -> None:
     changed = [] if isinstance(AFTER[key], list) else {} if isinstance(AFTER[key], dict) else "other"
     (difference,) = differences(BEFORE, AFTER | {key: changed})
     assert difference.startswith(f"{key}: ")
 
 
-def test_a_mount_that_is_gone_and_a_disk_that_is_not_on_virtio() -> None:
-    (gone,) = differences(BEFORE, AFTER | {"mounts": {"/": "/dev/vda1"}})
-    assert gone == "mounts: ['/', '/srv'] → ['/']"
-    assert len(differences(BEFORE, AFTER | {"block_drivers": {"vda": "virtio_blk", "vdb": "ahci"}})) == 1
+def test_disks_in_another_order_and_one_that_is_not_on_virtio() -> None:
+    (order,) = differences(BEFORE, AFTER | {"disks": DISKS[::-1]})
+    assert order == "order of the disks: [['1-a'], ['2-b']] → [['2-b'], ['1-a']]"
+    (driver,) = differences(BEFORE, AFTER | {"disks": [DISKS[0], {"driver": "ahci", "holds": ["2-b"]}]})
+    assert driver == "drivers of the disks: ['ahci', 'virtio_blk']"
 
 
 def test_an_unconverted_guest_may_have_other_cards() -> None:
-    after = AFTER | {"macs": {}, "addresses": {}, "routes": [], "block_drivers": {"vda": "ahci", "vdb": "ahci"}}
+    disks = [disk | {"driver": "ahci"} for disk in DISKS]
+    after = AFTER | {"macs": {}, "addresses": {}, "routes": [], "dns": [], "disks": disks}
     assert differences(BEFORE, after, converted=False) == []
     assert differences(BEFORE, after | {"hostname": "b"}, converted=False) == ["hostname: a → b"]
 
 
 def test_each_result_is_a_row() -> None:
-    moved = {
+    told = {"version": "1234567", "date": "2026-11-25"}
+    moved = told | {
         "verdict": "as it was",
         "converter": "native",
         "reason": "because",
         "convert_s": 71.9,
         "boot": {"kind": "serial", "seconds": 50.9},
     }
-    page = render([(DEBIAN12, moved), (RECIPES[1], {"verdict": "failed: a|b\nc"})])
-    assert (
-        "| debian12 | BIOS, ext4, ifupdown, mounts by UUID | native | because | 72 s | serial, 51 s | as it was |"
-        in page
-    )
-    assert "| failed: a/b c |" in page
-    assert len({recipe.name for recipe in RECIPES}) == len({recipe.parts for recipe in RECIPES}) == len(RECIPES)
+    page = render([(DEBIAN12, moved), (RECIPES[1], told | {"verdict": "failed: a|b\nc"})])
+    row = "| debian12 | BIOS, ext4, ifupdown, mounts by UUID | native | because | 72 s | serial, 51 s | as it was "
+    assert row + "| 1234567, 2026-11-25 |" in page
+    assert "| failed: a/b c | 1234567, 2026-11-25 |" in page
+
+
+def test_each_guest_is_another_one() -> None:
+    for part in ("name", "address", "mac", "image"):
+        assert len({getattr(recipe, part) for recipe in RECIPES}) == len(RECIPES), part
+
+
+def test_what_moved_a_guest_well_does_not_move_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VMFERRY_LAB_CACHE", str(tmp_path))
+    monkeypatch.setattr(results, "KEPT", tmp_path / "guests.json")
+    monkeypatch.setattr(results, "TABLE", tmp_path / "guests.md")
+    told = {"version": "1234567", "date": "2026-11-25"}
+    results.keep(RECIPES[1], told | {"verdict": "failed: no"})
+    results.keep(DEBIAN12, told | {"verdict": results.GOOD})
+    assert results.is_good(DEBIAN12)
+    assert not results.is_good(RECIPES[1])
+    assert not results.is_good(RECIPES[2])
+    assert [line.split(" | ")[0] for line in (tmp_path / "guests.md").read_text().splitlines()[-2:]] == [
+        "| debian12",
+        "| debian12-efi",
+    ]
+    monkeypatch.setattr(results, "code", lambda: [Path(__file__)])
+    assert not results.is_good(DEBIAN12)
+
+
+def test_the_code_that_changes_guests() -> None:
+    names = {path.name for path in results.code()}
+    assert {"linux.py", "virt_v2v.py", "native.py", "offline.py", "hardware.py", "define.py"} <= names
+    assert not names & {"vmdk.py", "vmx.py", "ovf.py", "qcow2_writer.py", "nbd_uri.py"}

@@ -21,9 +21,10 @@ def test_runs_on_vmware_devices(guest: Guest, proof: Proof) -> None:
     assert report["hostname"] == guest.hostname
     assert report["addresses"] == {"ens192": ["192.168.50.10/24"]}
     assert report["macs"] == {"ens192": guest.mac}
+    assert report["mounts"]["/"] == ["ext4", guest.root_uuid]
     assert sorted(report["mounts"]) == ["/", "/srv"]
-    assert sorted(report["mounts"].values()) == ["/dev/sda1", "/dev/sdb1"]  # in the order in which the probes ended
-    assert report["block_drivers"] == {"sda": "vmw_pvscsi", "sdb": "vmw_pvscsi"}
+    held = [report["mounts"][point][1] for point in ("/", "/srv")]
+    assert report["disks"] == [{"driver": "vmw_pvscsi", "holds": [uuid]} for uuid in held]
     assert report["checksums"] == guest.markers
 
 

@@ -43,6 +43,7 @@ type DiskSpec struct {
 	Path string `json:"path"`
 	Mode string `json:"mode"` // persistent | independent_persistent | ...
 	Thin bool   `json:"thin"`
+	Bus  int    `json:"bus"` // the number of its SCSI controller
 }
 
 type NICSpec struct {
@@ -208,11 +209,17 @@ func (l *Lab) complete(ctx context.Context, ref types.ManagedObjectReference, m 
 }
 
 func (l *Lab) addDisks(devices object.VirtualDeviceList, vmx *vmxFile, dir string, disks []DiskSpec) (object.VirtualDeviceList, error) {
-	scsi, err := devices.CreateSCSIController("pvscsi")
-	if err != nil {
-		return nil, err
+	controllers := []types.BaseVirtualController{}
+	for bus := 0; bus <= lastBus(disks); bus++ {
+		scsi, err := devices.CreateSCSIController("pvscsi")
+		if err != nil {
+			return nil, err
+		}
+		devices = append(devices, scsi)
+		controllers = append(controllers, scsi.(types.BaseVirtualController))
+		vmx.controller(bus)
 	}
-	devices = append(devices, scsi)
+	units := map[int]int32{}
 	for i, s := range disks {
 		base := fmt.Sprintf("%s_%d", dir, i)
 		if i == 0 {
@@ -229,21 +236,30 @@ func (l *Lab) addDisks(devices object.VirtualDeviceList, vmx *vmxFile, dir strin
 		if err := writeDescriptor(raw, ""); err != nil {
 			return nil, err
 		}
-		disk := devices.CreateDisk(scsi.(types.BaseVirtualController), types.ManagedObjectReference{},
+		disk := devices.CreateDisk(controllers[s.Bus], types.ManagedObjectReference{},
 			fmt.Sprintf("[%s] %s/%s.vmdk", l.cfg.Datastore, dir, base))
 		disk.CapacityInBytes, disk.CapacityInKB = st.Size(), st.Size()/1024
 		backing := disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
 		backing.ThinProvisioned, backing.DiskMode, backing.Uuid = types.NewBool(s.Thin), s.Mode, uuid.NewString()
-		unit := int32(i)
-		if unit >= 7 { // the controller's own
+		unit := units[s.Bus]
+		if unit == 7 { // the controller's own
 			unit++
 		}
-		disk.UnitNumber, disk.Key = &unit, 2000+unit
+		units[s.Bus] = unit + 1
+		disk.UnitNumber, disk.Key = &unit, 2000+64*int32(s.Bus)+unit
 		disk.DeviceInfo = &types.Description{Label: fmt.Sprintf("Hard disk %d", i+1), Summary: fmt.Sprintf("%d KB", st.Size()/1024)}
 		devices = append(devices, disk)
-		vmx.disk(unit, base+".vmdk")
+		vmx.disk(s.Bus, unit, base+".vmdk")
 	}
 	return devices, nil
+}
+
+func lastBus(disks []DiskSpec) int {
+	last := 0
+	for _, s := range disks {
+		last = max(last, s.Bus)
+	}
+	return last
 }
 
 func (l *Lab) addNIC(ctx context.Context, vmx *vmxFile, m *machine, i int, s NICSpec) (types.BaseVirtualDevice, error) {

@@ -21,7 +21,6 @@ func newVMX(v VMSpec, bios uuid.UUID) *vmxFile {
 	for _, kv := range [][2]string{
 		{".encoding", "UTF-8"}, {"config.version", "8"}, {"virtualHW.version", "13"}, {"displayName", v.Name}, {"guestOS", guestOS},
 		{"memSize", fmt.Sprint(v.MemoryMiB)}, {"numvcpus", fmt.Sprint(v.CPUs)}, {"uuid.bios", fmt.Sprintf("% x-% x", bios[:8], bios[8:])},
-		{"scsi0.present", "TRUE"}, {"scsi0.virtualDev", "pvscsi"},
 	} {
 		x.set(kv[0], kv[1])
 	}
@@ -35,8 +34,13 @@ func (x *vmxFile) set(key, value string) {
 	fmt.Fprintf(&x.b, "%s = \"%s\"\n", key, vmxText.Replace(value))
 }
 
-func (x *vmxFile) disk(unit int32, file string) {
-	prefix := fmt.Sprintf("scsi0:%d.", unit)
+func (x *vmxFile) controller(bus int) {
+	x.set(fmt.Sprintf("scsi%d.present", bus), "TRUE")
+	x.set(fmt.Sprintf("scsi%d.virtualDev", bus), "pvscsi")
+}
+
+func (x *vmxFile) disk(bus int, unit int32, file string) {
+	prefix := fmt.Sprintf("scsi%d:%d.", bus, unit)
 	x.set(prefix+"present", "TRUE")
 	x.set(prefix+"deviceType", "scsi-hardDisk")
 	x.set(prefix+"fileName", file)
