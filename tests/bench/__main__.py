@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import data, flat, machine, memory, move, nfc, plot, results, sparse, stream
+from tests.bench import data, flat, machine, memory, move, native, nfc, plot, results, sparse, stream
 from tests.bench.measure import may_drop_caches, tool
 
 
@@ -41,6 +41,7 @@ SCENARIOS = {
     "sparse": Scenario(sparse.TITLE, sparse.prepare, sparse.measure, own_network=True, runs=3),
     "memory": Scenario(memory.TITLE, memory.prepare, memory.measure),
     "move": Scenario(move.TITLE, move.prepare, move.measure),
+    "native": Scenario(native.TITLE, native.prepare, native.measure, runs=3),
 }
 
 

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.guests.contract import differences
+from tests.lab import Guest
+from tests.lab.proof import prove
 from tests.system.demo import MoveResult, register, run_move, stage
 
 
@@ -15,7 +18,7 @@ def test_a_real_guest_is_moved_and_given_back(tmp_path: Path) -> None:
         register(at)
         before = at.lab.vm(at.vm_id)
         result = run_move(at)
-        _came_up_as_it_was(result)
+        _came_up_as_it_was(at.guest, result)
         job = result.job
         assert [step["state"] for step in job["steps"]] == ["succeeded"] * 8
         assert job["boot"]["kind"] in ("agent", "serial", "address")
@@ -32,7 +35,8 @@ def test_a_real_guest_is_moved_and_given_back(tmp_path: Path) -> None:
         assert list(at.host.pool_path.iterdir()) == []
 
 
-def _came_up_as_it_was(result: MoveResult) -> None:
+def _came_up_as_it_was(guest: Guest, result: MoveResult) -> None:
     wrong = [what for what, right in result.checks.items() if not right]
     if wrong:
         pytest.fail(f"{wrong}: {result.report}")
+    assert differences(prove(guest).report, result.report) == []
