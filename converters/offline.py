@@ -22,6 +22,8 @@ import guestfs
 from converters.linux import Refused, adapt
 from converters.nic_names import Card
 
+SYSTEM = ("/", "/boot", "/boot/efi", "/efi", "/etc", "/opt", "/usr", "/var")  # where something may have to be changed
+
 
 def main() -> int:
     request = json.load(sys.stdin)
@@ -46,8 +48,7 @@ def work(disks: Sequence[str], cards: Sequence[Card], *, native: bool) -> dict[s
         if not roots:
             raise Refused("unsupported", "no operating system was found on the disks", "Use the converter compat.")
         root = roots[0]
-        for point, device in sorted(g.inspect_get_mountpoints(root).items(), key=lambda item: len(item[0])):
-            g.mount(device, point)
+        mount_all(g, root)
         answer: dict[str, Any] = {
             "os": f"{g.inspect_get_distro(root)}{g.inspect_get_major_version(root)}",
             "hostname": g.inspect_get_hostname(root),
@@ -64,6 +65,16 @@ def work(disks: Sequence[str], cards: Sequence[Card], *, native: bool) -> dict[s
         g.umount_all()
         g.shutdown()  # says so when the last writes did not reach the disks
         return answer
+
+
+def mount_all(g: Any, root: str) -> None:
+    """Mount what the guest does. What is not to be reached from here, such as an encrypted data disk, stays away."""
+    for point, device in sorted(g.inspect_get_mountpoints(root).items(), key=lambda item: len(item[0])):
+        try:
+            g.mount(device, point)
+        except RuntimeError:
+            if point in SYSTEM:
+                raise
 
 
 def check_windows(g: Any, root: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from converters.guest_files import read_all
 from converters.linux import Refused, adapt
 from converters.nic_names import Card
-from converters.offline import check_windows
+from converters.offline import check_windows, mount_all
 
 CARD = Card("00:50:56:8a:50:10", 192)
 LINK = "/etc/systemd/network/10-vmferry-ens192.link"
@@ -40,6 +40,8 @@ class FakeGuest:
         self.commands: list[list[str]] = []
         self.failing = False
         self.uuids: dict[str, str] = {}
+        self.unreachable = ""
+        self.mounted: list[str] = []
 
     def glob_expand(self, pattern: str) -> list[str]:
         return sorted(fnmatch.filter(self.files, pattern))
@@ -115,6 +117,14 @@ class FakeGuest:
         assert size == len(value)
         assert "\0" not in value  # the bindings refuse it
         self.labels[path] = value.encode()
+
+    def inspect_get_mountpoints(self, root: str) -> dict[str, str]:
+        return {"/srv": "/dev/mapper/data", "/boot": "/dev/sda1", "/": root}
+
+    def mount(self, device: str, point: str) -> None:
+        if device == self.unreachable:
+            raise RuntimeError(f"{device}: No such file or directory")
+        self.mounted.append(point)
 
     def inspect_get_windows_systemroot(self, root: str) -> str:
         return "/Windows"
@@ -289,6 +299,20 @@ def test_a_card_whose_name_is_not_clear_is_said() -> None:
     cards = [CARD, Card("00:50:56:8a:50:11", 224)]
     answer = adapt(FakeGuest(files), cards, native=False)
     assert [concern["code"] for concern in answer["concerns"]] == ["nic_name_unknown"] * 2
+
+
+def test_a_data_disk_that_is_encrypted_is_not_mounted() -> None:
+    g = FakeGuest(DEBIAN)
+    g.unreachable = "/dev/mapper/data"
+    mount_all(g, "/dev/sda2")
+    assert g.mounted == ["/", "/boot"]
+
+
+def test_what_the_system_is_on_has_to_be_mounted() -> None:
+    g = FakeGuest(DEBIAN)
+    g.unreachable = "/dev/sda1"
+    with pytest.raises(RuntimeError, match="/dev/sda1"):
+        mount_all(g, "/dev/sda2")
 
 
 def test_huge_files_are_not_read() -> None:
