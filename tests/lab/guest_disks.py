@@ -36,6 +36,8 @@ def fill(work: Path, recipe: Recipe, ids: Ids, markers: dict[str, bytes]) -> lis
         _system(g, recipe, ids)
         g.tar_in(str(work / "root.tar"), "/")
         g.write("/etc/machine-id", f"{uuid.uuid4().hex}\n")
+        for folder in ("/etc", "/var"):
+            g.touch(f"{folder}/.updated")  # or its first boot, and each of tests is one, brings catalogs up to date
         g.write("/var/lib/marker", markers["/"])
         for number, point in enumerate(recipe.points):
             _data(g, recipe, ids, number)
