@@ -98,7 +98,14 @@ DEBIAN12 = Recipe("debian12", "BIOS, ext4, ifupdown, mounts by UUID", 10)
 RECIPES = (
     DEBIAN12,
     Recipe("debian12-efi", "UEFI, its boot entry in the NVRAM only", 11, firmware="efi"),
-    Recipe("debian12-dracut", "an initramfs of dracut", 12, initramfs="dracut", converter="native"),
+    Recipe(
+        "debian12-dracut",
+        "an initramfs of dracut; mounts by /dev/sda1 and /dev/sdb1",
+        12,
+        initramfs="dracut",
+        by_device=True,
+        converter="native",
+    ),
     Recipe(
         "debian12-virtio",
         "an initramfs that has virtio",
@@ -106,7 +113,6 @@ RECIPES = (
         drivers=(*VMWARE_DRIVERS, *VIRTIO_DRIVERS),
         converter="native",
     ),
-    Recipe("debian12-devices", "mounts by /dev/sda1 and /dev/sdb1", 14, by_device=True),
     Recipe(
         "debian11",
         "Debian 11, root on XFS, /boot by itself, three disks, systemd-networkd",
