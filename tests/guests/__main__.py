@@ -31,7 +31,7 @@ def main(names: list[str]) -> int:
     for recipe in wanted:
         if not results.is_good(recipe):
             print(f"{recipe.name}: {recipe.what} …", flush=True)
-            result = _result(recipe)
+            result = {"key": results.key(recipe)} | _result(recipe)
             print(f"{recipe.name}: {result['verdict']}", flush=True)
             results.keep(recipe, result)
     return 0 if all(results.is_good(recipe) for recipe in wanted) else 1

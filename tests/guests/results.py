@@ -39,7 +39,7 @@ def is_good(recipe: Recipe) -> bool:
 def keep(recipe: Recipe, result: dict[str, Any]) -> None:
     """Another run may do so at the same time."""
     with locked(cache_directory() / "guests.lock"):
-        known = {**_read(), recipe.name: {**result, "key": key(recipe)}}
+        known = {**_read(), recipe.name: result}
         known = {each.name: known[each.name] for each in RECIPES if each.name in known}
         KEPT.write_text(json.dumps(known, indent=1) + "\n")
         TABLE.write_text(render([(each, known[each.name]) for each in RECIPES if each.name in known]))

@@ -79,8 +79,8 @@ def test_what_moved_a_guest_well_does_not_move_it_again(tmp_path: Path, monkeypa
     monkeypatch.setattr(results, "KEPT", tmp_path / "guests.json")
     monkeypatch.setattr(results, "TABLE", tmp_path / "guests.md")
     told = {"version": "1234567", "date": "2026-11-25"}
-    results.keep(RECIPES[1], told | {"verdict": "failed: no"})
-    results.keep(DEBIAN12, told | {"verdict": results.GOOD})
+    results.keep(RECIPES[1], told | {"verdict": "failed: no", "key": results.key(RECIPES[1])})
+    results.keep(DEBIAN12, told | {"verdict": results.GOOD, "key": results.key(DEBIAN12)})
     assert results.is_good(DEBIAN12)
     assert not results.is_good(RECIPES[1])
     assert not results.is_good(RECIPES[2])
