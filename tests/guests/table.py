@@ -13,8 +13,9 @@ HEAD = """\
 `make guests` builds each of these in the lab, boots it on VMware's devices and asks it who it is, moves it, boots it on
 virtio, and asks again: host name, machine id, kernel, enabled services; names, MACs and addresses of its cards, routes,
 DNS; what is mounted where, by UUID; the order of the disks, by what is on them; checksums of a file on each. Of an
-unconverted guest addresses, MACs, routes and DNS are not compared: its cards are others. It wrote this table, and says
-of each guest with which version and when; a guest is moved again when code that changes guests has changed.
+unconverted guest addresses, MACs, routes and DNS are not compared: its cards are others. A guest with an encrypted root
+is not booted: its disks are opened and looked at. `make guests` wrote this table, and says of each guest with which
+version and when; a guest is moved again when code that changes guests has changed.
 
 | guest | what is odd about it | converter | why that | convert | seen up by | the guest | moved |
 | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -30,6 +31,6 @@ def _row(recipe: Recipe, result: dict[str, Any]) -> list[str]:
     moved = f"{result['version']}, {result['date']}"
     if "converter" not in result:
         return [recipe.name, recipe.what, "", "", "", "", verdict, moved]
-    boot = f"{result['boot']['kind']}, {result['boot']['seconds']:.0f} s"
+    boot = f"{result['boot']['kind']}, {result['boot']['seconds']:.0f} s" if result["boot"] else "not booted"
     convert = f"{result['convert_s']:.0f} s"
     return [recipe.name, recipe.what, result["converter"], result["reason"], convert, boot, verdict, moved]

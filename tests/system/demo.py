@@ -81,14 +81,21 @@ def run_move(at: Stage, *options: str) -> MoveResult:
     """Move the guest and wait for its report. Raises when the move fails; what came out wrong is in the checks."""
     name = f"vmferry-demo-{os.getpid()}"
     started = time.monotonic()
-    migrate = ("migrate", "lab", VM, "--target", "kvm", "--target-name", name, "--wait", *options)
-    job = at.service.json(*migrate, stderr=None, check=False)
+    job = migrate(at, "--target-name", name, *options)
     seconds = time.monotonic() - started
-    if job["state"] != "succeeded":
-        raise RuntimeError(f"the move {job['state']}: {json.dumps(job['error'], indent=2)}")
     console = at.service.home / "jobs" / job["id"] / "console-boot.png"
     report = wait_for_report(serial_log(at.host, name), REPORT_TIMEOUT_S)
     return MoveResult(job, report, console, name, seconds, judge(at, report, console))
+
+
+def migrate(at: Stage, *options: str) -> dict[str, Any]:
+    """The job of a move, once it has succeeded. Raises RuntimeError when it has not."""
+    job: dict[str, Any] = at.service.json(
+        "migrate", "lab", VM, "--target", "kvm", "--wait", *options, stderr=None, check=False
+    )
+    if job["state"] != "succeeded":
+        raise RuntimeError(f"the move {job['state']}: {json.dumps(job['error'], indent=2)}")
+    return job
 
 
 def judge(at: Stage, report: dict[str, Any], console: Path) -> dict[str, bool]:

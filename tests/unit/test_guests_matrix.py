@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.guests import results
+from tests.guests import results, sealed
 from tests.guests.contract import differences
 from tests.guests.table import render
 from tests.lab.recipes import DEBIAN12, RECIPES
@@ -67,6 +67,20 @@ def test_each_result_is_a_row() -> None:
     row = "| debian12 | BIOS, ext4, ifupdown, mounts by UUID | native | because | 72 s | serial, 51 s | as it was "
     assert row + "| 1234567, 2026-11-25 |" in page
     assert "| failed: a/b c | 1234567, 2026-11-25 |" in page
+
+
+def test_what_is_not_booted_is_a_row_as_well() -> None:
+    told = {"version": "1", "date": "2026-11-25", "verdict": "as it was", "converter": "native", "reason": "because"}
+    assert "| native | because | 2 s | not booted | as it was |" in render(
+        [(DEBIAN12, told | {"convert_s": 2.0, "boot": None})]
+    )
+
+
+def test_what_changed_in_an_encrypted_guest() -> None:
+    before = {"/etc/fstab": "a", "initramfs": []}
+    assert sealed.differences(before, before | {"initramfs": list(sealed.NEEDED)}) == []
+    found = sealed.differences(before, {"/etc/fstab": "b", "initramfs": list(sealed.NEEDED[:2])})
+    assert found == ["/etc/fstab: a → b", "the initramfs lacks /cryptsetup"]
 
 
 def test_each_guest_is_another_one() -> None:
