@@ -9,7 +9,7 @@ from typing import Literal
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from app.domain.errors import ToolFailed, ToolMissing
-from app.domain.hardware import device_name
+from app.domain.hardware.disks import device_name
 from app.domain.models import VM, Check, Concern, GuestReport
 from app.ports.source import CancelCheck
 from app.process import run

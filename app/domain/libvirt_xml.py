@@ -6,7 +6,7 @@ import re
 from xml.etree.ElementTree import Element, SubElement, indent, register_namespace, tostring
 
 from app.domain.errors import InvalidRequest
-from app.domain.models import Hardware, TargetDisk, TargetNic
+from app.domain.hardware.model import Hardware, TargetDisk, TargetNic
 
 NAMESPACE = "https://vmferry.dev/xmlns/domain/1"
 """Of our own element in a domain's metadata: <vmferry:job id="…"/> marks what we made."""

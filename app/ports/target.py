@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from app.domain.models import Check, Domain, Hardware, ImageOptions, TargetFacts
+from app.domain.hardware.model import Hardware
+from app.domain.models import Check, Domain, ImageOptions, TargetFacts
 from app.ports.source import CancelCheck
 
 PLAIN = ImageOptions()

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from app import preflight
 from app.domain.conversion import converters_for
-from app.domain.hardware import Case
+from app.domain.hardware.case import Case
 from app.domain.job import Job
 from app.domain.models import Concern, ConverterName, MoveOptions, Reservation, TargetFacts, Value
 from app.domain.registered import ListedVM, RegisteredTarget

@@ -18,8 +18,9 @@ import pytest
 
 from app.domain.errors import NoSpace, NotFound, TargetDenied, TargetUnavailable
 from app.domain.hardware import hardware_for
+from app.domain.hardware.model import Hardware
 from app.domain.libvirt_xml import domain_xml
-from app.domain.models import Hardware, ImageOptions, TargetSpec
+from app.domain.models import ImageOptions, TargetSpec
 from tests.libvirt_host import LibvirtHost
 from tests.unit.moves import make_move, make_vm
 from tests.unit.test_libvirt_xml import CASES

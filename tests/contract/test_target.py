@@ -13,7 +13,8 @@ import pytest
 
 from app.domain.errors import Cancelled, Conflict, DomainExists, InvalidRequest, NotFound, TargetDenied
 from app.domain.hardware import hardware_for
-from app.domain.models import Domain, Hardware, ImageOptions, TargetSpec
+from app.domain.hardware.model import Hardware
+from app.domain.models import Domain, ImageOptions, TargetSpec
 from app.ports.target import Target
 from converters import qcow2
 from tests.contract.memory.target import MemoryTarget

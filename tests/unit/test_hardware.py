@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from app.domain.errors import InvalidRequest
-from app.domain.hardware import RULES, Case, device_name, hardware_for
-from app.domain.models import VM, Disk, Hardware, ImageOptions, Move, Nic, TargetSpec
+from app.domain.hardware import RULES, hardware_for
+from app.domain.hardware.case import Case
+from app.domain.hardware.disks import device_name
+from app.domain.hardware.model import Hardware
+from app.domain.models import VM, Disk, ImageOptions, Move, Nic, TargetSpec
 from tests.service import ROOT
 from tests.unit.moves import UUID, make_move, make_vm
 

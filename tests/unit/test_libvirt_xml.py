@@ -14,8 +14,9 @@ import pytest
 
 from app.domain.errors import InvalidRequest
 from app.domain.hardware import hardware_for
+from app.domain.hardware.model import Hardware
 from app.domain.libvirt_xml import NAMESPACE, domain_xml
-from app.domain.models import Disk, Hardware, ImageOptions
+from app.domain.models import Disk, ImageOptions
 from tests.unit.moves import UUID, make_move, make_vm
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.domain.errors import Conflict, DomainExists, InvalidRequest, NotFound, TargetDenied
+from app.domain.hardware.model import Hardware
 from app.domain.libvirt_xml import domain_xml
-from app.domain.models import Check, Domain, Hardware, ImageOptions, Pool, TargetFacts
+from app.domain.models import Check, Domain, ImageOptions, Pool, TargetFacts
 from app.ports.source import CancelCheck
 from app.ports.target import PLAIN
 from converters import qcow2

@@ -11,8 +11,9 @@ import libvirt_qemu
 from defusedxml.ElementTree import fromstring
 
 from app.domain.errors import Conflict, DomainExists, NotFound, TargetDenied, TargetUnavailable
+from app.domain.hardware.model import Hardware
 from app.domain.libvirt_xml import NAMESPACE, domain_xml
-from app.domain.models import Domain, Hardware
+from app.domain.models import Domain
 from app.process import run
 from workers.targets.libvirt.connection import Connection
 from workers.targets.libvirt.picture import as_png

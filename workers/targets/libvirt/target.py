@@ -10,7 +10,8 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from app.domain.errors import VmferryError
-from app.domain.models import Check, Domain, Hardware, ImageOptions, TargetFacts, TargetSpec
+from app.domain.hardware.model import Hardware
+from app.domain.models import Check, Domain, ImageOptions, TargetFacts, TargetSpec
 from app.ports.source import CancelCheck
 from app.ports.target import PLAIN
 from converters.accelerator import resolve

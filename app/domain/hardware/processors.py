@@ -1,0 +1,36 @@
+"""CPUs, and how much of the host's time they get."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.domain.hardware.case import Case
+from app.domain.models import VM
+
+HOT_ADD_TIMES = 4  # how many times its CPUs a VM can get while it runs, where VMware allowed to add any
+NORMAL_CPU_SHARES = 1000  # VMware's, of one virtual CPU
+
+
+def processors(case: Case) -> dict[str, Any]:
+    """As many, in as many sockets; where CPUs could be added, up to HOT_ADD_TIMES as many sockets."""
+    sockets, cores = topology(case.vm)
+    times = HOT_ADD_TIMES if case.vm.cpu_hot_add else 1
+    return {"cpus": case.vm.cpus, "sockets": sockets * times, "cores": cores}
+
+
+def processor_time(case: Case) -> dict[str, Any]:
+    """VMware's shares against the normal ones, as a weight; its limit in MHz, as a part of the source host's CPUs."""
+    vm = case.vm
+    weight = share = None
+    if vm.cpu_shares is not None:
+        weight = min(10_000, max(1, 100 * vm.cpu_shares // (NORMAL_CPU_SHARES * vm.cpus)))
+    if vm.cpu_limit_mhz is not None and vm.host_mhz:
+        share = vm.cpu_limit_mhz / (vm.host_mhz * vm.cpus)
+    return {"cpu_weight": weight, "cpu_share": share if share is not None and share < 1 else None}
+
+
+def topology(vm: VM) -> tuple[int, int]:
+    """(sockets, cores per socket); a division that leaves a rest is given up for one core per socket."""
+    if vm.cpus % vm.cores_per_socket:
+        return vm.cpus, 1
+    return vm.cpus // vm.cores_per_socket, vm.cores_per_socket
