@@ -15,7 +15,7 @@ from app.cli.output import Output, OutputOption
 from app.cli.rates import RATE_HELP, parse_limit
 from app.cli.targets import NETWORK_HELP, pairs
 from app.cli.watch import watch
-from app.domain.models import ConverterName, OnFailure, Strategy, Transport
+from app.domain.models import ConverterName, OnFailure, Profile, Strategy, Transport
 
 
 class SecondRead(StrEnum):
@@ -46,6 +46,9 @@ def migrate(
     converter: Annotated[
         ConverterName | None, typer.Option(help="Who changes the guest; unless given, the best for it, never compat.")
     ] = None,
+    profile: Annotated[
+        Profile, typer.Option(help="latency: CPUs and memory of its own. density: what it leaves unused is for others.")
+    ] = Profile.BALANCED,
     second_read: Annotated[
         SecondRead, typer.Option(help="Read the source again over another connection, and compare.")
     ] = SecondRead.NONE,
@@ -71,6 +74,7 @@ def migrate(
             "force_power_off": force_power_off,
             "transport": transport and transport.value,
             "converter": converter and converter.value,
+            "profile": profile.value,
             "second_read": second_read.value,
         },
         "limit": parse_limit(limit) if limit else None,

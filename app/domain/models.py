@@ -39,6 +39,14 @@ class ConverterName(StrEnum):
     COMPAT = "compat"  # the disks stay as they are, on SATA and e1000e, which need no drivers of virtio
 
 
+class Profile(StrEnum):
+    """What a moved VM's hardware is tuned for."""
+
+    BALANCED = "balanced"
+    LATENCY = "latency"  # CPUs and memory of its own
+    DENSITY = "density"  # what it does not use is for others
+
+
 class OnFailure(StrEnum):
     ROLLBACK = "rollback"  # the source runs again as it did, nothing of ours stays
     HOLD = "hold"  # the verified copy is kept and the source stays off; a retry goes on from there
@@ -129,6 +137,10 @@ class VM(Value):
     cpu_limit_mhz: int | None = None  # of all its CPUs together
     memory_bytes: int = Field(ge=0)
     memory_limit_bytes: int | None = None  # what its host may give it of that
+    memory_hot_add: bool = False
+    cpu_reservation_mhz: int = 0
+    memory_reservation_bytes: int = 0
+    numa_nodes: int = Field(default=1, ge=1)  # that its guest sees
     cdroms: int = 0
     guest_id: str = ""  # VMware's, for example debian12_64Guest
     guest_name: str = ""
@@ -168,6 +180,7 @@ class Pool(Value):
     active: bool
     capacity_bytes: int
     free_bytes: int
+    direct_io: bool = True  # whether its files can be read and written past the host's page cache
 
 
 class Domain(Value):
@@ -177,6 +190,23 @@ class Domain(Value):
     name: str
     running: bool = False
     job: str = ""
+    pinned: tuple[int, ...] = ()  # the host's CPUs that its own are pinned to
+
+
+class HostNode(Value):
+    """A NUMA node of a target's host."""
+
+    id: int
+    cpus: tuple[int, ...]
+    memory_bytes: int
+    huge_pages: dict[int, int] = Field(default_factory=dict)  # size in KiB → how many are free
+
+
+class Host(Value):
+    """The machine that a target's domains run on."""
+
+    nodes: tuple[HostNode, ...] = ()  # none where it was not looked at
+    ksm: Literal["on", "off", "missing"] = "missing"  # whether it merges equal pages of memory
 
 
 class TargetFacts(Value):
@@ -185,6 +215,7 @@ class TargetFacts(Value):
     hypervisor: str = ""  # "QEMU 7.2.0, libvirt 9.0.0"
     accelerator: Literal["kvm", "tcg"] = "kvm"
     tpm: bool = False  # whether it can emulate one
+    host: Host = Host()
     pools: tuple[Pool, ...] = ()
     networks: tuple[str, ...] = ()
     domains: tuple[Domain, ...] = ()
@@ -253,6 +284,7 @@ class MoveOptions(Value):
     power_on: bool | None = None  # None: as the source was
     transport: Transport | None = None  # None: the best that works
     converter: ConverterName | None = None  # None: the best for the guest, which is never compat
+    profile: Profile = Profile.BALANCED
     second_read: Literal["none", "sample", "all"] = "none"  # read the source again, over another connection
     shutdown_timeout_s: int = Field(default=600, ge=10, le=86400)
     boot_timeout_s: int = Field(default=600, ge=10, le=86400)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from app import preflight
 from app.domain.errors import Conflict, InvalidRequest, PreflightFailed
 from app.domain.hardware import hardware_for
+from app.domain.hardware.placement import taken_by_others
 from app.domain.job import Job, Pause
 from app.domain.libvirt_xml import domain_xml
 from app.domain.lifecycle import begun, pending_steps
@@ -134,6 +135,8 @@ def _planned_xml(move: Move, to: RegisteredTarget) -> str:
             domain_uuid=move.vm.uuid,
             accelerator=to.facts.accelerator,
             has_tpm=to.facts.tpm,
+            host=to.facts.host,
+            taken=taken_by_others(to.facts.domains, move.job_id),
         )
         return domain_xml(hardware)
     except InvalidRequest:  # a name or a network that the concerns tell about

@@ -17,10 +17,10 @@ import libvirt
 import pytest
 
 from app.domain.errors import NoSpace, NotFound, TargetDenied, TargetUnavailable
-from app.domain.hardware import hardware_for
+from app.domain.hardware import NOT_SEEN, hardware_for
 from app.domain.hardware.model import Hardware
 from app.domain.libvirt_xml import domain_xml
-from app.domain.models import ImageOptions, TargetSpec
+from app.domain.models import Host, ImageOptions, TargetSpec
 from tests.libvirt_host import LibvirtHost
 from tests.unit.moves import make_move, make_vm
 from tests.unit.test_libvirt_xml import CASES
@@ -59,14 +59,22 @@ def target(host: LibvirtHost) -> Iterator[LibvirtTarget]:
     target.close()
 
 
-def hardware(target: LibvirtTarget, host: LibvirtHost, path: Path, **vm: Any) -> Hardware:
+def hardware(
+    target: LibvirtTarget,
+    host: LibvirtHost,
+    path: Path,
+    options: dict[str, Any] | None = None,
+    host_facts: Host = NOT_SEEN,
+    **vm: Any,
+) -> Hardware:
     machine = make_vm(disks=make_vm().disks[:1], memory_bytes=64 * MIB, cpus=1, cores_per_socket=1, **vm)
     return hardware_for(
-        make_move(machine, networks={"*": host.network}),
+        make_move(machine, **{"networks": {"*": host.network}} | (options or {})),
         disk_paths=[str(path)],
         domain_uuid=str(uuid.uuid4()),
         accelerator="tcg",
         serial_log=str(target.serial_log(f"vmferry-{host.pool}")),
+        host=host_facts,
     )
 
 
@@ -109,6 +117,33 @@ def test_uefi_starts_and_its_nvram_goes_with_the_domain(host: LibvirtHost, targe
     target.stop(hw.uuid)
     target.undefine(hw.uuid)
     assert not nvram.exists()
+
+
+def test_a_domain_of_its_own_cpus_and_memory_starts(host: LibvirtHost, target: LibvirtTarget) -> None:
+    """All that the profile latency asks for but huge pages, which are the host's to reserve, and locked memory, which a
+    daemon in a container may not be allowed.
+    """
+    path = target.create_volume("vmferry-latency-0.qcow2", MIB)
+    facts = target.facts()
+    hw = hardware(target, host, path, options={"profile": "latency"}, host_facts=facts.host)
+    assert hw.pins
+    assert hw.io_threads == 1
+    target.define(hw.model_copy(update={"memory_page_kib": None, "memory_locked": False}))
+    target.start(hw.uuid)
+    domain = host.connection.lookupByUUIDString(hw.uuid)
+    cpus = domain.vcpuPinInfo()[0]
+    assert [number for number, on in enumerate(cpus) if on] == list(hw.pins)
+    assert domain.numaParameters()["numa_nodeset"] == "0"
+    (found,) = [known for known in target.facts().domains if known.uuid == hw.uuid]
+    assert found.pinned == hw.pins
+
+
+def test_facts_tell_of_the_hosts_nodes(target: LibvirtTarget) -> None:
+    facts = target.facts()
+    cpus = sorted(cpu for node in facts.host.nodes for cpu in node.cpus)
+    assert cpus == sorted(os.sched_getaffinity(0))
+    assert sum(node.memory_bytes for node in facts.host.nodes) > 1 << 30
+    assert facts.host.ksm in ("on", "off", "missing")
 
 
 @pytest.mark.parametrize("name", ["$(touch p)", "-rf", "<name>", "ü" * 80, 'a "b" & <c>'])

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import libvirt
 import pytest
 
 from app.domain.errors import DomainExists, InvalidRequest, NoSpace, NotFound, TargetDenied, TargetUnavailable
-from app.domain.models import TargetSpec
+from app.domain.models import HostNode, TargetSpec
 from workers.targets import open_target
+from workers.targets.libvirt import host, pools
 from workers.targets.libvirt.domains import neighbours
 from workers.targets.libvirt.errors import translate
 from workers.targets.libvirt.picture import as_png
@@ -115,3 +118,54 @@ def test_what_is_no_whole_picture_is_refused(damage: str) -> None:
     }[damage]
     with pytest.raises(TargetUnavailable):
         as_png(data)
+
+
+class Hypervisor:
+    """What libvirt says of a host of two nodes."""
+
+    def getCapabilities(self) -> str:
+        return (
+            "<capabilities><host><topology><cells num='2'>"
+            "<cell id='0'><memory unit='KiB'>2048</memory><pages unit='KiB' size='4'>512</pages>"
+            "<pages unit='KiB' size='2048'>9</pages><cpus num='2'><cpu id='0'/><cpu id='2'/></cpus></cell>"
+            "<cell id='3'><memory unit='KiB'>1024</memory><pages unit='KiB' size='4'>256</pages>"
+            "<cpus num='1'><cpu id='1'/></cpus></cell></cells></topology></host></capabilities>"
+        )
+
+    def getFreePages(self, sizes: list[int], first: int, count: int) -> dict[int, dict[int, int]]:
+        assert (sizes, count) == ([2048], 1)
+        return {first: {2048: 7}}
+
+
+def test_a_hosts_nodes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    mounts, switch = tmp_path / "mounts", tmp_path / "run"
+    mounts.write_text("proc /proc proc rw 0 0\nhugetlbfs /dev/hugepages hugetlbfs rw 0 0\n")
+    monkeypatch.setattr(host, "MOUNTS", mounts)
+    monkeypatch.setattr(host, "KSM", switch)
+    seen = host.describe(Hypervisor())
+    assert seen.nodes == (
+        HostNode(id=0, cpus=(0, 2), memory_bytes=2 << 20, huge_pages={2048: 7}),
+        HostNode(id=3, cpus=(1,), memory_bytes=1 << 20),
+    )
+    assert seen.ksm == "missing"
+    mounts.write_text("proc /proc proc rw 0 0\n")
+    assert host.describe(Hypervisor()).nodes[0].huge_pages == {}
+    for text, found in (("1\n", "on"), ("0\n", "off"), ("2\n", "off")):
+        switch.write_text(text)
+        assert host.describe(Hypervisor()).ksm == found
+
+
+def test_only_pins_to_one_cpu_are_pins() -> None:
+    pins = "<vcpupin vcpu='0' cpuset='3'/><vcpupin vcpu='1' cpuset='1'/><vcpupin vcpu='2' cpuset='0-7'/>"
+    assert host.pinned(f"<domain><cputune>{pins}</cputune></domain>") == (1, 3)
+    assert host.pinned("<domain/>") == ()
+
+
+def test_direct_io_is_refused_by_einval_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert pools.takes_direct_io(str(tmp_path / "not-there"))
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EINVAL, "no")
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert not pools.takes_direct_io(str(tmp_path))

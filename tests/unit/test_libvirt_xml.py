@@ -14,13 +14,21 @@ import pytest
 
 from app.domain.errors import InvalidRequest
 from app.domain.hardware import hardware_for
-from app.domain.hardware.model import Hardware
+from app.domain.hardware.model import Hardware, NumaCell
 from app.domain.libvirt_xml import NAMESPACE, domain_xml
-from app.domain.models import Disk, ImageOptions
+from app.domain.models import Disk, Host, HostNode, ImageOptions
 from tests.unit.moves import UUID, make_move, make_vm
 
 GOLDEN = Path(__file__).parent / "golden"
 HOSTILE = "</name>&\"'<x/>$(touch p)`;-rf ../ü"
+
+
+HOST = Host(
+    nodes=(
+        HostNode(id=0, cpus=(0, 1, 2, 3), memory_bytes=32 << 30, huge_pages={2048: 4096, 1 << 20: 0}),
+        HostNode(id=1, cpus=(4, 5, 6, 7), memory_bytes=32 << 30, huge_pages={2048: 4096, 1 << 20: 4}),
+    )
+)
 
 
 def hardware(
@@ -34,6 +42,7 @@ def hardware(
         accelerator=accelerator,
         serial_log=serial_log,
         has_tpm=has_tpm,
+        host=HOST,
     )
 
 
@@ -60,6 +69,11 @@ CASES = {
             ),
         )
     ),
+    "latency": hardware(make_vm(cpus=2), profile="latency"),
+    "latency_numa": hardware(make_vm(numa_nodes=2, memory_bytes=4 << 30), profile="latency"),
+    "latency_unconverted": hardware(profile="latency", converter="compat"),
+    "density": hardware(profile="density"),
+    "room_to_grow": hardware(make_vm(cpu_hot_add=True, memory_hot_add=True, memory_reservation_bytes=2 << 30)),
     "many_disks": hardware(
         make_vm(
             disks=tuple(Disk(key=2000 + n, label=f"Hard disk {n}", capacity_bytes=1 << 30) for n in range(17)), cdroms=1
@@ -80,23 +94,47 @@ def test_there_is_no_golden_file_without_a_case() -> None:
     assert {path.stem for path in GOLDEN.glob("*.xml")} == set(CASES)
 
 
-@pytest.mark.parametrize("field", sorted(set(Hardware.model_fields) - {"disks", "nics"}))
+CHANGES: dict[str, Any] = {
+    "uuid": UUID.replace("4", "5"),
+    "name": "other",
+    "job_id": "j2",
+    "title": "other",
+    "accelerator": "tcg",
+    "machine": "pc",
+    "firmware": "efi",
+    "secure_boot": True,
+    "unconverted": True,
+    "tpm": True,
+    "hyperv": True,
+    "clock": "localtime",
+    "cpus": 5,
+    "sockets": 4,
+    "cores": 4,
+    "cpu_weight": 200,
+    "cpu_share": 0.5,
+    "pins": (0, 1),
+    "helper_cpus": (2, 3),
+    "host_nodes": (1,),
+    "cells": (NumaCell(first_cpu=0, cpus=4, memory_bytes=2 << 30),),
+    "memory_bytes": (2 << 30) + 1,
+    "memory_most": 4 << 30,
+    "memory_page_kib": 2048,
+    "memory_locked": True,
+    "memory_merged": False,
+    "memory_soft_limit": 1 << 20,
+    "balloon": "eager",
+    "io_threads": 2,
+    "cdroms": ("sda",),
+    "disks": (),
+    "nics": (),
+    "serial_log": "/log",
+}
+
+
+@pytest.mark.parametrize("field", Hardware.model_fields)
 def test_every_field_of_hardware_reaches_the_xml(field: str) -> None:
-    changes: dict[str, Any] = {
-        **dict.fromkeys(("tpm", "hyperv", "unconverted"), True),
-        "cpu_weight": 200,
-        "cpu_share": 0.5,
-        "memory_soft_limit": 1 << 20,
-        "cdroms": ("sda",),
-    } | {"accelerator": "tcg", "firmware": "efi", "clock": "localtime", "machine": "pc", "secure_boot": True}
     base = hardware(make_vm(firmware="efi" if field == "secure_boot" else "bios"))
-    value = getattr(base, field)
-    changed = changes.get(field, value + 7 if isinstance(value, int) else f"{value}x")
-    if field == "memory_bytes":
-        changed = value + 1
-    if field == "cpus":
-        changed = value + 1
-    assert domain_xml(base.model_copy(update={field: changed})) != domain_xml(base)
+    assert domain_xml(base.model_copy(update={field: CHANGES[field]})) != domain_xml(base)
 
 
 def test_hostile_values_stay_values() -> None:

@@ -13,6 +13,8 @@ from app.domain.models import (
     Concern,
     Disk,
     Domain,
+    Host,
+    HostNode,
     ImageOptions,
     Move,
     MoveOptions,
@@ -36,6 +38,9 @@ POOL: dict[str, Any] = {
     "capacity_bytes": 100 * GIB,
     "free_bytes": 50 * GIB,
 }
+NODE: dict[str, Any] = {"id": 0, "cpus": (0, 1, 2, 3), "memory_bytes": 64 * GIB, "huge_pages": {2048: 512}}
+LATENCY: dict[str, Any] = {"profile": "latency"}
+DENSITY: dict[str, Any] = {"profile": "density"}
 WINDOWS: dict[str, Any] = {"guest_id": "windows2019srv_64Guest"}
 NIC: dict[str, Any] = {"key": 4000, "label": "Network adapter 1", "mac": "00:50:56:00:00:01", "network": "VM Network"}
 
@@ -102,6 +107,11 @@ def domain(**fields: Any) -> dict[str, Any]:
     return {"domains": (Domain(**{"uuid": "other", "name": "other"} | fields),)}
 
 
+def host(ksm: str = "on", **changes: Any) -> dict[str, Any]:
+    """A host of one node."""
+    return {"host": Host.model_validate({"nodes": (HostNode(**NODE | changes),), "ksm": ksm})}
+
+
 def test_an_ordinary_vm_raises_no_concern() -> None:
     assert judge() == []
 
@@ -153,6 +163,23 @@ def test_an_ordinary_vm_raises_no_concern() -> None:
         ("virtio_win_missing", "blocker", {"vm": WINDOWS}),
         ("guest_may_not_convert", "warning", {"vm": {"guest_id": "otherLinux64Guest"}}),
         ("guest_may_not_convert", "warning", {"vm": {"guest_id": ""}}),
+        ("profile_without_kvm", "warning", {"options": LATENCY, "facts": host() | {"accelerator": "tcg"}}),
+        ("profile_needs_direct_io", "blocker", {"options": LATENCY, "facts": host() | pool(direct_io=False)}),
+        ("profile_needs_check", "blocker", {"options": LATENCY}),
+        ("profile_needs_cpus", "blocker", {"options": LATENCY, "facts": host(), "vm": {"cpus": 5}}),
+        ("profile_needs_huge_pages", "blocker", {"options": LATENCY, "facts": host(huge_pages={2048: 511})}),
+        ("profile_needs_huge_pages", "blocker", {"options": LATENCY, "facts": host(huge_pages={})}),
+        ("profile_shares_cpus", "warning", {"options": LATENCY, "facts": host() | domain(pinned=(0, 1, 2, 3))}),
+        ("ksm_is_off", "warning", {"options": DENSITY, "facts": host("off")}),
+        ("ksm_is_off", "warning", {"options": DENSITY, "facts": host("missing")}),
+        ("cpu_reservation_is_lost", "info", {"vm": {"cpu_reservation_mhz": 500}}),
+        ("memory_reservation_is_lost", "info", {"vm": {"memory_reservation_bytes": GIB - 1}}),
+        (
+            "memory_reservation_is_lost",
+            "info",
+            {"vm": {"memory_reservation_bytes": GIB}, "options": DENSITY, "facts": host()},
+        ),
+        ("memory_is_locked", "info", {"vm": {"memory_reservation_bytes": GIB}}),
         ("boot_not_checked", "info", {"vm": {"power_state": "off"}}),
         ("boot_not_checked", "info", {"options": {"power_on": False}}),
     ],
@@ -184,10 +211,27 @@ def test_what_each_rule_finds(code: str, severity: str, given: dict[str, Any]) -
         },
         {"vm": {"power_state": "off", "tools": "not_running"}, "options": {"power_on": True}},
         {"vm": disk(backing="sparse")},
+        {"options": LATENCY, "facts": host(), "vm": {"memory_reservation_bytes": GIB}},
+        {"options": LATENCY, "facts": host() | domain(pinned=(0, 1, 2))},
+        {"options": LATENCY, "facts": host() | domain(pinned=(0, 1, 2, 3), job="j1")},
+        {"options": DENSITY, "facts": host()},
     ],
 )
 def test_what_is_no_concern(given: dict[str, Any]) -> None:
     assert judge(**given) == []
+
+
+def test_an_unconverted_guest_has_no_balloon() -> None:
+    found = judge(options=DENSITY | {"converter": "compat"}, facts=host() | {"tools": {}})
+    assert codes(found) == [("warning", "profile_without_balloon"), ("warning", "compat_hardware")]
+
+
+def test_what_latency_lacks_is_said_with_a_figure() -> None:
+    (found,) = judge(options=LATENCY, facts=host(huge_pages={2048: 128}))
+    assert "needs 1.0 GiB of huge pages on node 0 of kvm1, which has 256 MiB" in found.cause
+    assert "512 more than are in use, in /sys/devices/system/node/node0/hugepages" in found.remedy
+    (found,) = judge(options=LATENCY, facts=host(), vm={"cpus": 8, "numa_nodes": 2})
+    assert "needs 4 CPUs on each of 2 nodes; the NUMA nodes of kvm1 have 4" in found.cause
 
 
 def test_disk_only_asks_nothing_of_the_converter() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.domain.hardware import hardware_for
+from app.domain.hardware.placement import taken_by_others
 from app.domain.models import Artefact, Leftover
 from workers.steps.context import StepContext
 
@@ -18,6 +19,8 @@ def do(ctx: StepContext) -> str:
         domain_uuid=job.domain_uuid,
         accelerator=facts.accelerator,
         has_tpm=facts.tpm,
+        host=facts.host,
+        taken=taken_by_others(facts.domains, job.id),
         serial_log=str(ctx.target.serial_log(f"vmferry-{job.id}")),
     )
     ctx.store.keep(job.id, Artefact(kind="domain", name=job.domain_uuid))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from app.domain.models import VM, Move
+from app.domain.models import VM, Host, Move, Profile
 
 MOST_VIRTIO_BLK = 16  # each takes a PCI port of its own; more than that go to virtio-scsi controllers
 
@@ -23,10 +23,21 @@ class Case(NamedTuple):
     accelerator: Literal["kvm", "tcg"]
     serial_log: str
     has_tpm: bool  # whether the target's host can emulate one
+    host: Host = Host()
+    taken: frozenset[int] = frozenset()  # the host's CPUs that other domains are pinned to
 
     @property
     def vm(self) -> VM:
         return self.move.vm
+
+    @property
+    def profile(self) -> Profile:
+        return self.move.options.profile
+
+    @property
+    def grows(self) -> bool:
+        """Whether CPUs and memory can be added: those of a VM with latency are counted out beforehand."""
+        return self.profile is not Profile.LATENCY
 
     @property
     def buses(self) -> Buses:

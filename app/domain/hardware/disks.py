@@ -7,13 +7,21 @@ from typing import Any
 
 from app.domain.hardware.case import Case
 from app.domain.hardware.model import TargetDisk
+from app.domain.models import Profile
+
+MOST_THREADS = 4
 
 
 def disks(case: Case) -> dict[str, Any]:
     """In the source's order, each with its limit of operations a second: virtio-blk; virtio-scsi when there are many;
-    SATA for a guest without virtio.
+    SATA for a guest without virtio. With latency past the host's page cache.
     """
     return {"disks": tuple(_disk(case, index) for index in range(len(case.disk_paths)))}
+
+
+def threads(case: Case) -> dict[str, Any]:
+    """With latency, virtio disks are served by threads of their own."""
+    return {"io_threads": _threads(case)}
 
 
 def drives(case: Case) -> dict[str, Any]:
@@ -32,8 +40,14 @@ def device_name(prefix: str, index: int) -> str:
     return prefix + letters
 
 
+def _threads(case: Case) -> int:
+    if case.profile is not Profile.LATENCY or case.buses.disk == "sata":
+        return 0
+    return 1 if case.buses.disk == "scsi" else min(MOST_THREADS, len(case.disk_paths))  # of scsi the controller has one
+
+
 def _disk(case: Case, index: int) -> TargetDisk:
-    image = case.move.target.image
+    image, threads = case.move.target.image, _threads(case)
     return TargetDisk(
         path=case.disk_paths[index],
         format=image.format,
@@ -42,4 +56,6 @@ def _disk(case: Case, index: int) -> TargetDisk:
         device=device_name(case.buses.letters, index),
         serial=f"{case.domain_uuid.replace('-', '')[:16]}-{index}",  # the VM's, not the job's: the same after a retry
         iops_limit=case.vm.disks[index].iops_limit,
+        direct=case.profile is Profile.LATENCY,
+        thread=index % threads + 1 if threads and case.buses.disk == "virtio" else None,
     )

@@ -15,6 +15,8 @@ class TargetDisk(Value):
     device: str  # vda, sda, …
     serial: str  # at most 20 characters, as virtio-blk takes
     iops_limit: int | None = None
+    direct: bool = False  # past the host's page cache
+    thread: int | None = None  # which of the domain's I/O threads serves it
 
 
 class TargetNic(Value):
@@ -23,6 +25,14 @@ class TargetNic(Value):
     model: Literal["virtio", "e1000e"]
     link_up: bool = True
     queues: int = 1
+
+
+class NumaCell(Value):
+    """A NUMA node that the guest sees."""
+
+    first_cpu: int
+    cpus: int
+    memory_bytes: int
 
 
 class Hardware(Value):
@@ -45,8 +55,18 @@ class Hardware(Value):
     cores: int
     cpu_weight: int | None = None  # 100 is normal
     cpu_share: float | None = None  # of each CPU's time, at most
+    pins: tuple[int, ...] = ()  # the host's CPU for each of its own
+    helper_cpus: tuple[int, ...] = ()  # the host's CPUs for QEMU's own threads
+    host_nodes: tuple[int, ...] = ()  # the host's NUMA nodes that its memory is taken from: one, or one for each cell
+    cells: tuple[NumaCell, ...] = ()
     memory_bytes: int
+    memory_most: int | None = None  # what it may grow to while it runs
+    memory_page_kib: int | None = None  # the huge pages that it is made of
+    memory_locked: bool = False  # the host does not swap it out
+    memory_merged: bool = True  # the host may merge equal pages of it with those of others
     memory_soft_limit: int | None = None  # bytes
+    balloon: Literal["none", "plain", "eager"] = "plain"  # eager: gives back by itself what the guest does not use
+    io_threads: int = 0
     cdroms: tuple[str, ...] = ()  # devices: sda, …
     disks: tuple[TargetDisk, ...]
     nics: tuple[TargetNic, ...]

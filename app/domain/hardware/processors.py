@@ -13,9 +13,8 @@ NORMAL_CPU_SHARES = 1000  # VMware's, of one virtual CPU
 
 def processors(case: Case) -> dict[str, Any]:
     """As many, in as many sockets; where CPUs could be added, up to HOT_ADD_TIMES as many sockets."""
-    sockets, cores = topology(case.vm)
-    times = HOT_ADD_TIMES if case.vm.cpu_hot_add else 1
-    return {"cpus": case.vm.cpus, "sockets": sockets * times, "cores": cores}
+    _, cores = topology(case.vm)
+    return {"cpus": case.vm.cpus, "sockets": most_cpus(case) // cores, "cores": cores}
 
 
 def processor_time(case: Case) -> dict[str, Any]:
@@ -27,6 +26,11 @@ def processor_time(case: Case) -> dict[str, Any]:
     if vm.cpu_limit_mhz is not None and vm.host_mhz:
         share = vm.cpu_limit_mhz / (vm.host_mhz * vm.cpus)
     return {"cpu_weight": weight, "cpu_share": share if share is not None and share < 1 else None}
+
+
+def most_cpus(case: Case) -> int:
+    """How many it may have while it runs."""
+    return case.vm.cpus * (HOT_ADD_TIMES if case.vm.cpu_hot_add and case.grows else 1)
 
 
 def topology(vm: VM) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from app.domain.libvirt_xml import NAMESPACE, domain_xml
 from app.domain.models import Domain
 from app.process import run
 from workers.targets.libvirt.connection import Connection
+from workers.targets.libvirt.host import pinned
 from workers.targets.libvirt.picture import as_png
 
 PICTURE_LIMIT = 64 << 20
@@ -47,7 +48,13 @@ _NO_ANSWER = {
 
 
 def describe(domain: Any) -> Domain:
-    return Domain(uuid=domain.UUIDString(), name=domain.name(), running=bool(domain.isActive()), job=owning_job(domain))
+    return Domain(
+        uuid=domain.UUIDString(),
+        name=domain.name(),
+        running=bool(domain.isActive()),
+        job=owning_job(domain),
+        pinned=pinned(domain.XMLDesc()),
+    )
 
 
 def owning_job(domain: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Callable
@@ -35,14 +36,25 @@ def describe(pool: Any) -> Pool:
     """A libvirt pool as ours; one that is not active has no sizes."""
     root = fromstring(pool.XMLDesc())
     _, capacity, _, free = pool.info()
+    path = root.findtext("target/path", "")
     return Pool(
         name=pool.name(),
         type=root.get("type", ""),
-        path=root.findtext("target/path", ""),
+        path=path,
         active=bool(pool.isActive()),
         capacity_bytes=capacity,
         free_bytes=free,
+        direct_io=takes_direct_io(path),
     )
+
+
+def takes_direct_io(path: str) -> bool:
+    """False where the file system says no to it; one that cannot be asked is taken at its best."""
+    try:
+        os.close(os.open(path, os.O_TMPFILE | os.O_RDWR | os.O_DIRECT, 0o600))
+    except OSError as error:
+        return error.errno != errno.EINVAL
+    return True
 
 
 class Volumes:

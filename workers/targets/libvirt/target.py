@@ -16,7 +16,7 @@ from app.ports.source import CancelCheck
 from app.ports.target import PLAIN
 from converters.accelerator import resolve
 from converters.tools import versions
-from workers.targets.libvirt import domains, pools
+from workers.targets.libvirt import domains, host, pools
 from workers.targets.libvirt.connection import Connection
 
 SYSTEM_LOGS = Path("/var/log/libvirt/qemu")  # where virtlogd may write, also under SELinux
@@ -116,6 +116,7 @@ def _inventory(connection: Any) -> dict[str, Any]:
     """The fields of TargetFacts that libvirt knows."""
     return {
         "hypervisor": f"QEMU {_version(connection.getVersion())}, libvirt {_version(connection.getLibVersion())}",
+        "host": host.describe(connection),
         "pools": tuple(pools.describe(pool) for pool in connection.listAllStoragePools()),
         "networks": tuple(network.name() for network in connection.listAllNetworks() if network.isActive()),
         "domains": tuple(domains.describe(domain) for domain in connection.listAllDomains()),

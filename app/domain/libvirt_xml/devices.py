@@ -1,0 +1,96 @@
+"""What is under <devices>."""
+
+from __future__ import annotations
+
+from xml.etree.ElementTree import Element, SubElement
+
+from app.domain.hardware.model import Hardware, TargetDisk, TargetNic
+from app.domain.libvirt_xml.elements import add_text
+
+
+def add(devices: Element, hw: Hardware) -> None:
+    for index, disk in enumerate(hw.disks):
+        devices.append(_disk(disk, first=index == 0))
+    for device in hw.cdroms:
+        devices.append(_cdrom(device))
+    if any(disk.bus == "scsi" for disk in hw.disks):
+        controller = SubElement(devices, "controller", type="scsi", model="virtio-scsi")
+        if hw.io_threads:
+            SubElement(controller, "driver", iothread="1")
+    for nic in hw.nics:
+        devices.append(interface_xml(nic))
+    _console(devices, hw)
+    if hw.tpm:
+        SubElement(SubElement(devices, "tpm", model="tpm-crb"), "backend", type="emulator", version="2.0")
+    if not hw.unconverted:
+        _virtio_extras(devices)
+    _balloon(devices, hw)
+
+
+def interface_xml(spec: TargetNic) -> Element:
+    """A card, as it is in a domain."""
+    nic = Element("interface", type="network")
+    SubElement(nic, "mac", address=spec.mac)
+    SubElement(nic, "source", network=spec.network)
+    SubElement(nic, "model", type=spec.model)
+    if spec.queues > 1:
+        SubElement(nic, "driver", queues=str(spec.queues))
+    if not spec.link_up:
+        SubElement(nic, "link", state="down")
+    return nic
+
+
+def _disk(spec: TargetDisk, *, first: bool) -> Element:
+    disk = Element("disk", type="file", device="disk")
+    # Unless it is asked for, no cache mode is named: QEMU's default honours every flush of the guest and, unlike
+    # "none", needs no O_DIRECT, which not every file system of a pool has.
+    driver = SubElement(disk, "driver", name="qemu", type=spec.format)
+    if spec.direct:
+        driver.set("cache", "none")
+        driver.set("io", "native")
+    if spec.discard:
+        driver.set("discard", "unmap")
+    if spec.thread is not None:
+        driver.set("iothread", str(spec.thread))
+    SubElement(disk, "source", file=spec.path)
+    SubElement(disk, "target", dev=spec.device, bus=spec.bus)
+    if spec.iops_limit is not None:
+        add_text(SubElement(disk, "iotune"), "total_iops_sec", str(spec.iops_limit))
+    add_text(disk, "serial", spec.serial)
+    if first:
+        SubElement(disk, "boot", order="1")
+    return disk
+
+
+def _cdrom(device: str) -> Element:
+    drive = Element("disk", type="file", device="cdrom")
+    SubElement(drive, "driver", name="qemu", type="raw")
+    SubElement(drive, "target", dev=device, bus="sata")
+    SubElement(drive, "readonly")
+    return drive
+
+
+def _console(devices: Element, hw: Hardware) -> None:
+    serial = SubElement(devices, "serial", type="pty")
+    if hw.serial_log:
+        SubElement(serial, "log", file=hw.serial_log, append="off")
+    SubElement(serial, "target", port="0")
+    SubElement(devices, "controller", type="usb", model="qemu-xhci")
+    SubElement(devices, "input", type="tablet", bus="usb")
+    SubElement(devices, "graphics", type="vnc", autoport="yes", listen="127.0.0.1")
+    # plain VGA: every firmware and guest can draw on it, so that a picture of the console can always be taken
+    SubElement(SubElement(devices, "video"), "model", type="vga")
+
+
+def _virtio_extras(devices: Element) -> None:
+    """What only a guest with virtio drivers can use."""
+    channel = SubElement(devices, "channel", type="unix")
+    SubElement(channel, "target", type="virtio", name="org.qemu.guest_agent.0")
+    SubElement(SubElement(devices, "rng", model="virtio"), "backend", model="random").text = "/dev/urandom"
+
+
+def _balloon(devices: Element, hw: Hardware) -> None:
+    balloon = SubElement(devices, "memballoon", model="none" if hw.balloon == "none" else "virtio")
+    if hw.balloon == "eager":
+        balloon.set("autodeflate", "on")
+        balloon.set("freePageReporting", "on")
