@@ -17,8 +17,8 @@ from converters.package_names import unsupported
 
 FIRST_DISK, FIRST_NIC = 2000, 4000  # the keys of disks and cards, as vSphere counts them
 
-_CPU, _MEMORY, _IDE, _SCSI, _NIC, _FLOPPY, _CD, _DVD, _DISK, _SATA, _LOGICAL_DISK = (
-    "3", "4", "5", "6", "10", "14", "15", "16", "17", "20", "31",
+_CPU, _MEMORY, _IDE, _SCSI, _NIC, _FLOPPY, _CD, _DVD, _DISK, _SATA, _SERIAL, _PARALLEL, _LOGICAL_DISK, _SOUND = (
+    "3", "4", "5", "6", "10", "14", "15", "16", "17", "20", "21", "22", "31", "35",
 )  # fmt: skip
 _ITEMS = ("Item", "StorageItem", "EthernetPortItem")
 _SCSI_KINDS = {"virtualscsi": "pvscsi", "lsilogicsas": "lsisas", "buslogic": "buslogic", "lsilogic": "lsilogic"}
@@ -74,19 +74,27 @@ def read_system(element: Element, disks: Mapping[str, DiskEntry], configuration:
         uuid=extras.uuid,
         power_state=PowerState.OFF,
         firmware=firmware,
-        secure_boot=efi and said.get("bootOptions.efiSecureBootEnabled", "").lower() == "true",
+        secure_boot=efi and _true(said.get("bootOptions.efiSecureBootEnabled", "")),
         tpm=any(item.get("ResourceSubType", "").lower() == "vmware.vtpm" for item in items),
         cpus=cpus,
         cores_per_socket=_cores(hardware),
+        cpu_hot_add=_true(said.get("cpuHotAddEnabled", "")),
         memory_bytes=memory,
+        memory_hot_add=_true(said.get("memoryHotAddEnabled", "")),
         guest_id=guest_id(system, extras.os_type),
         guest_name=text(system, "Description"),
         annotation=text(child(element, "AnnotationSection"), "Annotation"),
+        sound=any(_is_sound(item) for item in items),
+        left_behind=tuple(_left_behind(items, said)),
         disks=in_order((disk for disk, _, _ in found), boot),
         nics=nics,
         concerns=tuple(_concerns(element, items, nics, configuration)),
     )
     return System(vm, {disk.key: file for disk, _, file in found if file})
+
+
+def _true(text: str) -> bool:
+    return text.lower() == "true"
 
 
 def _items(hardware: Element, configuration: str) -> Iterator[Element]:
@@ -221,6 +229,19 @@ def mac(value: str) -> str:
     if not _MAC.fullmatch(digits) or int(digits[:2], 16) & 1 or not int(digits, 16):
         return ""
     return ":".join(digits[i : i + 2] for i in range(0, 12, 2))
+
+
+def _is_sound(item: Mapping[str, str]) -> bool:
+    return item.get("ResourceType") == _SOUND or "soundcard" in item.get("ResourceSubType", "").lower()
+
+
+def _left_behind(items: Sequence[Mapping[str, str]], said: Mapping[str, str]) -> Iterator[str]:
+    """Names of devices that a libvirt guest does not get."""
+    for item in items:
+        if item.get("ResourceType") in (_FLOPPY, _SERIAL, _PARALLEL):
+            yield item.get("ElementName") or item.get("Caption") or "port"
+    if _true(said.get("videoCard.enable3DSupport", "")):
+        yield "3D graphics"
 
 
 def _concerns(

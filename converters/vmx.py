@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from app.domain.disk_order import in_order
 from app.domain.errors import VmferryError
 from app.domain.models import VM, Concern, Disk, Nic, PowerState
+from app.domain.vnuma import nodes_of
 from converters.vmx_config import Config, refuse
 
 MIB = 1 << 20
@@ -25,6 +26,8 @@ _CONTROLLERS = {
     "buslogic": "buslogic",
     "ahci": "ahci",
 }
+_PORTS = {"floppy": "Floppy drive", "serial": "Serial port", "parallel": "Parallel port", "usb:": "USB device"}
+_LEFT_BEHIND = re.compile(rf"({'|'.join(_PORTS)})(\d{{1,2}})\.present")
 _USUAL = {"scsi": "lsilogic", "sata": "ahci", "nvme": "nvme", "ide": "ide"}
 _ADAPTERS = {"vmxnet3", "vmxnet2", "vmxnet", "e1000e", "e1000"}
 _KEYS = {"scsi": (2000, 64), "ide": (3000, 2), "sata": (16000, 30), "nvme": (31000, 64)}  # first key, units of a bus
@@ -76,6 +79,8 @@ def read_vm(config: Config, look: Look, *, vm_id: str, uuid: str, snapshots: Con
     bios_uuid = _uuid(config.text("uuid.bios")) or uuid
     encrypted = any(key.startswith("encryption.") for key in config)
     memory = config.number("memsize", 0, 4, 64 << 20) * MIB
+    cpus = config.number("numvcpus", 1, 1, 4096)
+    memory_limit, reserved = _amount(config.text("sched.mem.max")), _amount(config.text("sched.mem.min")) or 0
     if not memory and not encrypted:  # most of an encrypted one cannot be read
         raise refuse("it does not say how much memory the VM has")
     return VM(
@@ -88,14 +93,22 @@ def read_vm(config: Config, look: Look, *, vm_id: str, uuid: str, snapshots: Con
         secure_boot=config.flag("uefi.secureBoot.enabled"),
         tpm=config.flag("vtpm.present"),
         encrypted=encrypted,
-        cpus=config.number("numvcpus", 1, 1, 4096),
+        cpus=cpus,
         cores_per_socket=config.number("cpuid.coresPerSocket", 1, 1, 4096),
         cpu_hot_add=config.flag("vcpu.hotadd"),
+        cpu_shares=_shares(config.text("sched.cpu.shares"), cpus),
+        cpu_reservation_mhz=_amount(config.text("sched.cpu.min")) or 0,
         memory_bytes=memory,
+        memory_limit_bytes=memory_limit * MIB if memory_limit else None,
+        memory_hot_add=config.flag("mem.hotadd"),
+        memory_reservation_bytes=memory if config.flag("sched.mem.pin") else reserved * MIB,
+        numa_nodes=nodes_of(cpus, config.text),
         guest_id=_guest_id(config.text("guestOS")),
         annotation=config.text("annotation"),
         snapshots=tuple(_snapshots(snapshots)) if snapshots else (),
         passthrough=tuple(_passthrough(config)),
+        sound=config.flag("sound.present"),
+        left_behind=tuple(_left_behind(config)),
         disks=tuple(
             disk.model_copy(update={"label": f"Hard disk {number}"}) for number, disk in enumerate(disks, start=1)
         ),
@@ -118,6 +131,17 @@ def _guest_id(name: str) -> str:
     if base == name:
         return f"{name}Guest" if name else ""
     return f"{base}{'_' if base[-1:].isdigit() else ''}64Guest"
+
+
+def _amount(text: str) -> int | None:
+    """None for "unlimited", -1 and what else is no amount."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+
+
+def _shares(text: str, cpus: int) -> int | None:
+    """Of all CPUs together; None for the normal ones."""
+    level = {"low": 500, "high": 2000}.get(text.lower())
+    return _amount(text) if level is None else level * cpus
 
 
 def _disks(config: Config, look: Look) -> Iterator[tuple[Disk, Concern | None]]:
@@ -216,6 +240,14 @@ def _passthrough(config: Config) -> Iterator[str]:
             yield f"PCI device {key[11:].partition('.')[0]}"
         elif key.endswith(".devicetype") and "passthru" in config.text(key).lower():
             yield f"device {key.removesuffix('.devicetype')}"
+
+
+def _left_behind(config: Config) -> Iterator[str]:
+    for key in config:
+        if (match := _LEFT_BEHIND.fullmatch(key)) and config.flag(key):
+            yield f"{_PORTS[match[1]]} {int(match[2]) + 1}"
+    if config.flag("mks.enable3d"):
+        yield "3D graphics"
 
 
 def _snapshots(config: Config) -> Iterator[str]:

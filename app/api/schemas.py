@@ -26,9 +26,9 @@ from app.domain.models import (
     StepRecord,
     Strategy,
     Tls,
-    Value,
 )
 from app.domain.states import JobState
+from app.domain.value import Value
 from app.services.assessments import PlannedHardware, Verdict
 
 T = TypeVar("T")

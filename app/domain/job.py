@@ -19,9 +19,9 @@ from app.domain.models import (
     PowerState,
     Progress,
     StepRecord,
-    Value,
 )
 from app.domain.states import JobState
+from app.domain.value import Value
 
 
 class SourceBefore(Value):

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from app.domain.models import Value
+from app.domain.value import Value
 
 Scope = Literal["service", "source", "job"]
 Rate = Annotated[int, Field(ge=1000, le=10**15)]

@@ -10,16 +10,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-
-class Value(BaseModel):
-    """A frozen value; unknown fields are refused, so that a typing slip in a request is not silently dropped."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def to_dict(self) -> dict[str, Any]:
-        return self.model_dump(mode="json")
+from app.domain.host import Host
+from app.domain.value import Value
 
 
 class PowerState(StrEnum):
@@ -150,6 +144,8 @@ class VM(Value):
     snapshots: tuple[str, ...] = ()
     change_tracking: bool = False
     passthrough: tuple[str, ...] = ()  # labels of PCI, vGPU and SR-IOV devices
+    sound: bool = False
+    left_behind: tuple[str, ...] = ()  # labels of devices that it will be without: floppy drives, ports, USB devices
     disks: tuple[Disk, ...] = ()
     nics: tuple[Nic, ...] = ()
     host: str = ""
@@ -191,22 +187,6 @@ class Domain(Value):
     running: bool = False
     job: str = ""
     pinned: tuple[int, ...] = ()  # the host's CPUs that its own are pinned to
-
-
-class HostNode(Value):
-    """A NUMA node of a target's host."""
-
-    id: int
-    cpus: tuple[int, ...]
-    memory_bytes: int
-    huge_pages: dict[int, int] = Field(default_factory=dict)  # size in KiB → how many are free
-
-
-class Host(Value):
-    """The machine that a target's domains run on."""
-
-    nodes: tuple[HostNode, ...] = ()  # none where it was not looked at
-    ksm: Literal["on", "off", "missing"] = "missing"  # whether it merges equal pages of memory
 
 
 class TargetFacts(Value):

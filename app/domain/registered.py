@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from app.domain.models import VM, Check, ImageOptions, SourceKind, TargetFacts, Tls, Value
+from app.domain.models import VM, Check, ImageOptions, SourceKind, TargetFacts, Tls
+from app.domain.value import Value
 
 
 class Credential(Value):

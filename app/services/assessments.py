@@ -9,10 +9,11 @@ from app import preflight
 from app.domain.conversion import converters_for
 from app.domain.hardware.case import Case
 from app.domain.job import Job
-from app.domain.models import Concern, ConverterName, MoveOptions, Reservation, TargetFacts, Value
+from app.domain.models import Concern, ConverterName, MoveOptions, Reservation, TargetFacts
 from app.domain.registered import ListedVM, RegisteredTarget
 from app.domain.space import reservations
 from app.domain.states import JobState
+from app.domain.value import Value
 from app.preflight.converter import version
 from app.services.moves import facts_of, planned
 from app.store.paging import Page, PageRequest

@@ -19,8 +19,9 @@ import pytest
 from app.domain.errors import NoSpace, NotFound, TargetDenied, TargetUnavailable
 from app.domain.hardware import NOT_SEEN, hardware_for
 from app.domain.hardware.model import Hardware
+from app.domain.host import Host
 from app.domain.libvirt_xml import domain_xml
-from app.domain.models import Host, ImageOptions, TargetSpec
+from app.domain.models import ImageOptions, TargetSpec
 from tests.libvirt_host import LibvirtHost
 from tests.unit.moves import make_move, make_vm
 from tests.unit.test_libvirt_xml import CASES

@@ -294,6 +294,13 @@ def test_limits_are_seen(lab: Lab, source: Source) -> None:
         (False, None, None, None),
         (True, 500, 1000, 256 << 20),
     ]
+    more = {"memory_hot_add": True, "cpu_reservation_mhz": 100, "memory_reservation_mib": 1024}
+    seen.append(source.vm(lab.add(VmSpec("kept", disks, on=False, **more))))
+    assert [(vm.memory_hot_add, vm.cpu_reservation_mhz, vm.memory_reservation_bytes) for vm in seen] == [
+        (False, 0, 0),
+        (False, 0, 0),
+        (True, 100, 1 << 30),
+    ]
     assert all(vm.host_mhz > 0 for vm in seen)
 
 

@@ -86,4 +86,7 @@ class VmSpec:
     cpu_shares: int = 0  # 0: normal
     cpu_limit_mhz: int = 0  # 0: none
     memory_limit_mib: int = 0  # 0: none
+    memory_hot_add: bool = False
+    cpu_reservation_mhz: int = 0
+    memory_reservation_mib: int = 0
     folder: str = ""

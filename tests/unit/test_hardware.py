@@ -121,6 +121,10 @@ def test_drives_come_after_the_disks_of_their_bus() -> None:
     assert hardware(make_vm(cdroms=1), converter="compat").cdroms == ("sdc",)
 
 
+def test_a_sound_card_is_kept() -> None:
+    assert [hardware(make_vm(sound=sound)).sound for sound in (True, False)] == [True, False]
+
+
 def test_an_unconverted_guest_is_said_to_be_one() -> None:
     assert [hardware(**options).unconverted for options in ({}, {"converter": "compat"})] == [False, True]
 

@@ -14,7 +14,8 @@ import libvirt
 import pytest
 
 from app.domain.errors import DomainExists, InvalidRequest, NoSpace, NotFound, TargetDenied, TargetUnavailable
-from app.domain.models import HostNode, TargetSpec
+from app.domain.host import HostNode
+from app.domain.models import TargetSpec
 from workers.targets import open_target
 from workers.targets.libvirt import host, pools
 from workers.targets.libvirt.domains import neighbours

@@ -15,8 +15,9 @@ import pytest
 from app.domain.errors import InvalidRequest
 from app.domain.hardware import hardware_for
 from app.domain.hardware.model import Hardware, NumaCell
+from app.domain.host import Host, HostNode
 from app.domain.libvirt_xml import NAMESPACE, domain_xml
-from app.domain.models import Disk, Host, HostNode, ImageOptions
+from app.domain.models import Disk, ImageOptions
 from tests.unit.moves import UUID, make_move, make_vm
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -54,7 +55,7 @@ CASES = {
     "efi_secure_windows": hardware(
         make_vm(firmware="efi", secure_boot=True, guest_id="windows2019srv_64Guest", tpm=True), has_tpm=True
     ),
-    "compat": hardware(make_vm(cdroms=1), converter="compat"),
+    "compat": hardware(make_vm(cdroms=1, sound=True), converter="compat"),
     "limits": hardware(
         make_vm(
             cpu_hot_add=True,
@@ -106,6 +107,7 @@ CHANGES: dict[str, Any] = {
     "unconverted": True,
     "tpm": True,
     "hyperv": True,
+    "sound": True,
     "clock": "localtime",
     "cpus": 5,
     "sockets": 4,

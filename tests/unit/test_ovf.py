@@ -183,6 +183,20 @@ def test_firmware_cores_and_tpm() -> None:
     assert (vm.firmware, vm.secure_boot, vm.cores_per_socket, vm.tpm) == ("efi", True, 2, True)
 
 
+def test_hot_add_sound_and_what_stays_behind() -> None:
+    config = "".join(
+        f'<vmw:Config ovf:required="false" vmw:key="{key}" vmw:value="true"/>'
+        for key in ("cpuHotAddEnabled", "memoryHotAddEnabled", "videoCard.enable3DSupport")
+    )
+    sound = item(ElementName="Sound card", InstanceID=20, ResourceSubType="vmware.soundcard.hdaudio", ResourceType=1)
+    serial = item(ElementName="Serial port 1", InstanceID=21, ResourceType=21)
+    vm = one(CPU + MEMORY + sound + serial + config)
+    assert (vm.cpu_hot_add, vm.memory_hot_add, vm.sound) == (True, True, True)
+    assert vm.left_behind == ("Serial port 1", "3D graphics")
+    plain = one(CPU + MEMORY)
+    assert (plain.cpu_hot_add, plain.memory_hot_add, plain.sound, plain.left_behind) == (False, False, False, ())
+
+
 def test_a_disk_without_a_file_is_empty() -> None:
     (only,) = read(
         envelope("", disk_entry(1, GIB, file=False), system("web", CPU + MEMORY + PVSCSI + disk_items(1)))

@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 
 from app import preflight
+from app.domain.host import Host, HostNode
 from app.domain.models import (
     VM,
     Concern,
     Disk,
     Domain,
-    Host,
-    HostNode,
     ImageOptions,
     Move,
     MoveOptions,
@@ -137,6 +136,7 @@ def test_an_ordinary_vm_raises_no_concern() -> None:
         ("tpm_is_left_behind", "warning", {"vm": {"tpm": True}}),
         ("fault_tolerance_is_on", "blocker", {"vm": {"fault_tolerance": True}}),
         ("passthrough_device", "blocker", {"vm": {"passthrough": ("PCI device 0",)}}),
+        ("devices_left_behind", "info", {"vm": {"left_behind": ("Floppy drive 1",)}}),
         ("snapshots_are_flattened", "info", {"vm": {"snapshots": ("before update",)}}),
         ("pool_missing", "blocker", {"facts": {"pools": ()}}),
         ("pool_inactive", "blocker", {"facts": pool(active=False)}),

@@ -9,7 +9,8 @@ import pytest
 from app.domain.hardware import hardware_for
 from app.domain.hardware.model import Hardware, NumaCell
 from app.domain.hardware.placement import cells_of, place
-from app.domain.models import VM, Host, HostNode
+from app.domain.host import Host, HostNode
+from app.domain.models import VM
 from tests.unit.moves import UUID, make_move, make_vm
 
 GIB = 1 << 30

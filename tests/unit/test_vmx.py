@@ -168,6 +168,33 @@ def test_a_disk_that_cannot_be_read_is_a_blocker() -> None:
     assert read.disk_bytes == 0
 
 
+def test_hardware_beyond_disks_and_cards() -> None:
+    said = b"""
+mem.hotadd = "TRUE"
+sched.cpu.min = "500"
+sched.cpu.shares = "high"
+sched.mem.min = "1024"
+sched.mem.max = "1536"
+numvcpus = "16"
+numa.autosize.vcpu.maxPerVirtualNode = "8"
+sound.present = "TRUE"
+mks.enable3d = "TRUE"
+floppy1.present = "TRUE"
+serial0.present = "TRUE"
+usb:0.present = "TRUE"
+usb_xhci.present = "TRUE"
+"""
+    read = vm(ESXI + said)
+    assert (read.memory_hot_add, read.cpu_reservation_mhz, read.cpu_shares, read.numa_nodes) == (True, 500, 32000, 2)
+    assert (read.memory_reservation_bytes, read.memory_limit_bytes) == (GIB, 3 * GIB // 2)
+    assert read.sound
+    assert read.left_behind == ("Floppy drive 2", "Serial port 1", "USB device 1", "3D graphics")
+    pinned = vm(ESXI + b'sched.mem.pin = "TRUE"\nsched.mem.max = "unlimited"\nsched.cpu.shares = "normal"\n')
+    assert (pinned.memory_reservation_bytes, pinned.memory_limit_bytes, pinned.cpu_shares) == (4 * GIB, None, None)
+    plain = vm(ESXI)
+    assert (plain.memory_hot_add, plain.sound, plain.left_behind, plain.numa_nodes) == (False, False, (), 1)
+
+
 def test_power() -> None:
     assert vm(WORKSTATION).power_state is PowerState.OFF
     suspended = WORKSTATION.replace(b'checkpoint.vmState = ""', b'checkpoint.vmState = "web.vmss"')

@@ -140,6 +140,7 @@ def test_devices_that_do_not_travel() -> None:
     gpu = device.VirtualPCIPassthrough(key=13000, deviceInfo=vim.Description(label="PCI device 0", summary="vGPU"))
     nic = device.VirtualSriovEthernetCard(key=4000)
     assert devices.passthrough([PVSCSI, gpu, nic]) == ("PCI device 0", "device 4000")
+    assert devices.passthrough([device.VirtualNVDIMM(key=1), device.VirtualSCSIPassthrough(key=2)])
     assert devices.has_tpm([device.VirtualTPM(key=11000)])
     assert not devices.has_tpm([PVSCSI])
 
@@ -200,3 +201,22 @@ def test_no_guesses(keys: list[str]) -> None:
     with pytest.raises(PermanentError) as caught:
         map_urls([url(key) for key in keys], DISKS)
     assert caught.value.code == "export_mismatch"
+
+
+def test_what_stays_behind_is_named() -> None:
+    floppy = device.VirtualFloppy(key=8000)
+    floppy.deviceInfo = vim.Description(label="Floppy drive 1", summary="")
+    video = device.VirtualVideoCard(key=500, enable3DSupport=True)
+    others = [PVSCSI, disk(2000), device.VirtualUSBController(key=7000), device.VirtualVideoCard(key=501)]
+    assert devices.left_behind([*others, device.VirtualSerialPort(key=9000), floppy, video]) == (
+        "device 9000",
+        "Floppy drive 1",
+        "3D graphics",
+    )
+    assert devices.left_behind(others) == ()
+    assert [devices.has_sound(found) for found in (others, [device.VirtualHdAudioCard(key=5000)])] == [False, True]
+
+
+def test_reservations() -> None:
+    assert [devices.reservation_of(found) for found in (None, vim.ResourceAllocationInfo())] == [0, 0]
+    assert devices.reservation_of(vim.ResourceAllocationInfo(reservation=512)) == 512

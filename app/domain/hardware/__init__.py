@@ -9,7 +9,8 @@ from app.domain.errors import InvalidRequest
 from app.domain.hardware import board, cards, disks, memory, numa, processors
 from app.domain.hardware.case import Case
 from app.domain.hardware.model import Hardware
-from app.domain.models import Host, Move
+from app.domain.host import Host
+from app.domain.models import Move
 
 NOT_SEEN = Host()
 
@@ -30,6 +31,7 @@ RULES: tuple[Callable[[Case], dict[str, Any]], ...] = (
     disks.threads,
     cards.cards,
     disks.drives,
+    board.sound,
     board.console,
 )
 

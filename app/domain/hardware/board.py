@@ -43,6 +43,11 @@ def enlightenments(case: Case) -> dict[str, Any]:
     return {"hyperv": is_windows(case.vm) and case.accelerator == "kvm"}
 
 
+def sound(case: Case) -> dict[str, Any]:
+    """A sound card where there was one; nobody hears it but through a display that carries sound."""
+    return {"sound": case.vm.sound}
+
+
 def console(case: Case) -> dict[str, Any]:
     return {"serial_log": case.serial_log}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from app.domain.models import VM, Host, Move, Profile
+from app.domain.host import Host
+from app.domain.models import VM, Move, Profile
 
 MOST_VIRTIO_BLK = 16  # each takes a PCI port of its own; more than that go to virtio-scsi controllers
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from app.domain.models import Value
+from app.domain.value import Value
 
 
 class TargetDisk(Value):
@@ -49,6 +49,7 @@ class Hardware(Value):
     unconverted: bool = False  # it has no drivers of virtio
     tpm: bool = False  # an emulated, empty one
     hyperv: bool = False  # Windows is told of its hypervisor
+    sound: bool = False
     clock: Literal["utc", "localtime"] = "utc"  # what the real-time clock counts in
     cpus: int
     sockets: int  # together they may have room for more CPUs than there are now

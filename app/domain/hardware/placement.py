@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from app.domain.hardware.case import Case
 from app.domain.hardware.model import NumaCell
-from app.domain.models import VM, Domain, Host, HostNode
+from app.domain.host import Host, HostNode
+from app.domain.models import VM, Domain
 
 KIB = 1024
 MEMORY_UNIT = 2 << 20  # cells are made of whole huge pages

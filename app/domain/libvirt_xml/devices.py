@@ -20,6 +20,8 @@ def add(devices: Element, hw: Hardware) -> None:
     for nic in hw.nics:
         devices.append(interface_xml(nic))
     _console(devices, hw)
+    if hw.sound:
+        SubElement(devices, "sound", model="ich9")
     if hw.tpm:
         SubElement(SubElement(devices, "tpm", model="tpm-crb"), "backend", type="emulator", version="2.0")
     if not hw.unconverted:

@@ -36,6 +36,10 @@ type VMSpec struct {
 	CPUShares   int32      `json:"cpu_shares"`       // 0: normal
 	CPULimit    int64      `json:"cpu_limit_mhz"`    // 0: none
 	MemoryLimit int64      `json:"memory_limit_mib"` // 0: none
+
+	MemoryHotAdd      bool  `json:"memory_hot_add"`
+	CPUReservation    int64 `json:"cpu_reservation_mhz"`
+	MemoryReservation int64 `json:"memory_reservation_mib"`
 }
 
 // DiskSpec names a raw file, which the lab takes over.
@@ -86,7 +90,7 @@ func (l *Lab) directory(folder, name string) (string, error) {
 }
 
 // allocation as vSphere describes it: without a limit it is -1.
-func allocation(limit int64, shares int32) *types.ResourceAllocationInfo {
+func allocation(reservation, limit int64, shares int32) *types.ResourceAllocationInfo {
 	if limit == 0 {
 		limit = -1
 	}
@@ -94,7 +98,7 @@ func allocation(limit int64, shares int32) *types.ResourceAllocationInfo {
 	if shares != 0 {
 		info = &types.SharesInfo{Level: types.SharesLevelCustom, Shares: shares}
 	}
-	return &types.ResourceAllocationInfo{Reservation: types.NewInt64(0), Limit: types.NewInt64(limit), Shares: info}
+	return &types.ResourceAllocationInfo{Reservation: types.NewInt64(reservation), Limit: types.NewInt64(limit), Shares: info}
 }
 
 // harmless is the name, where the simulator can take it.
@@ -150,8 +154,9 @@ func (l *Lab) add(ctx context.Context, v VMSpec) (types.ManagedObjectReference, 
 		Files: &types.VirtualMachineFileInfo{VmPathName: fmt.Sprintf("[%s] %s/%s.vmx", l.cfg.Datastore, dir, dir)},
 	}
 	spec.CpuHotAddEnabled = types.NewBool(v.CPUHotAdd)
-	spec.CpuAllocation = allocation(v.CPULimit, v.CPUShares)
-	spec.MemoryAllocation = allocation(v.MemoryLimit, 0)
+	spec.CpuAllocation = allocation(v.CPUReservation, v.CPULimit, v.CPUShares)
+	spec.MemoryAllocation = allocation(v.MemoryReservation, v.MemoryLimit, 0)
+	spec.MemoryHotAddEnabled = types.NewBool(v.MemoryHotAdd)
 	if v.ChangeTrack {
 		spec.ChangeTrackingEnabled = types.NewBool(true)
 	}

@@ -22,6 +22,20 @@ _CONTROLLERS: tuple[tuple[type[Any], str], ...] = (
     (_device.VirtualSATAController, "ahci"),
     (_device.VirtualIDEController, "ide"),
 )
+_OF_THE_HOST = (
+    _device.VirtualPCIPassthrough,
+    _device.VirtualSriovEthernetCard,
+    _device.VirtualSCSIPassthrough,
+    _device.VirtualNVDIMM,
+)
+_LEFT_BEHIND = (
+    _device.VirtualFloppy,
+    _device.VirtualSerialPort,
+    _device.VirtualParallelPort,
+    _device.VirtualUSB,
+    _device.VirtualWDT,
+    _device.VirtualPrecisionClock,
+)
 _ADAPTERS = ("vmxnet3", "vmxnet2", "vmxnet", "e1000e", "e1000", "pcnet32", "sriovethernetcard")
 
 
@@ -56,9 +70,19 @@ def nics(
 
 
 def passthrough(devices: Sequence[Any]) -> tuple[str, ...]:
-    """Labels of devices that are the host's own: PCI, vGPU, SR-IOV."""
-    kinds = (_device.VirtualPCIPassthrough, _device.VirtualSriovEthernetCard)
-    return tuple(_label(d) for d in devices if isinstance(d, kinds))
+    """Labels of devices that are the host's own: PCI, vGPU, SR-IOV, SCSI, persistent memory."""
+    return tuple(_label(d) for d in devices if isinstance(d, _OF_THE_HOST))
+
+
+def left_behind(devices: Sequence[Any]) -> tuple[str, ...]:
+    """Labels of devices that a libvirt guest does not get."""
+    labels = [_label(d) for d in devices if isinstance(d, _LEFT_BEHIND)]
+    has_3d = any(isinstance(d, _device.VirtualVideoCard) and d.enable3DSupport for d in devices)
+    return (*labels, "3D graphics") if has_3d else tuple(labels)
+
+
+def has_sound(devices: Sequence[Any]) -> bool:
+    return any(isinstance(d, _device.VirtualSoundCard) for d in devices)
 
 
 def cdroms(devices: Sequence[Any]) -> int:
@@ -69,6 +93,10 @@ def limit_of(allocation: Any) -> int | None:
     """The limit of an allocation; vSphere says -1, or nothing, for none."""
     limit = allocation.limit if allocation else None
     return limit if limit is not None and limit > 0 else None
+
+
+def reservation_of(allocation: Any) -> int:
+    return max(0, allocation.reservation or 0) if allocation else 0
 
 
 def has_tpm(devices: Sequence[Any]) -> bool:

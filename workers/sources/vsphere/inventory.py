@@ -10,6 +10,7 @@ from pyVmomi import vim
 
 from app.domain.errors import NotFound
 from app.domain.models import VM
+from app.domain.vnuma import nodes_of
 from workers.sources.vsphere import devices
 from workers.sources.vsphere.power import STATES
 from workers.sources.vsphere.session import Session, numbers
@@ -31,6 +32,8 @@ _VM_PATHS = (
     "config.hardware",
     "config.instanceUuid",
     "config.memoryAllocation",
+    "config.memoryHotAddEnabled",
+    "config.memoryReservationLockedToMax",
     "config.template",
     "config.uuid",
     "guest.hostName",
@@ -42,6 +45,7 @@ _VM_PATHS = (
     "runtime.powerState",
     "snapshot",
 )
+_NEWER_PATHS = {"config.keyId": (6, 5), "config.numaInfo": (8, 0, 0, 1)}  # since which version of the API
 _PLACES: dict[type[Any], tuple[str, ...]] = {
     vim.Folder: ("name", "parent"),
     vim.Datacenter: ("name", "parent"),
@@ -65,8 +69,9 @@ def read(session: Session, vm_id: str | None = None) -> list[VM]:
     """All VMs by name, or the one asked for. Raises NotFound when that one is not there."""
     wanted = None if vm_id is None else session.object(vim.VirtualMachine, vm_id)
     about = session.about()
-    since_6_5 = ("config.keyId",) if numbers(about.apiVersion) >= (6, 5) else ()
-    kinds = {vim.VirtualMachine: (*_VM_PATHS, *since_6_5), **_PLACES}
+    version = numbers(about.apiVersion)
+    newer = [path for path, since in _NEWER_PATHS.items() if version >= since]
+    kinds = {vim.VirtualMachine: (*_VM_PATHS, *newer), **_PLACES}
     if about.apiType == "VirtualCenter":
         kinds |= _VCENTER_PLACES
     found = session.survey(kinds, only=wanted)
@@ -85,7 +90,9 @@ def _as_vm(moid: str, values: dict[str, Any], places: dict[str, Any], networks: 
     all_devices = hardware.device if hardware else []
     boot = values.get("config.bootOptions")
     extra = {option.key: str(option.value) for option in values.get("config.extraConfig") or ()}
+    cpus, memory = (hardware.numCPU, hardware.memoryMB * MIB) if hardware else (1, 0)
     memory_limit = devices.limit_of(values.get("config.memoryAllocation"))
+    reserved = memory if values.get("config.memoryReservationLockedToMax") else 0
     host = values.get("runtime.host")
     above_host = list(_upwards(host, places))
     above = list(_upwards(values.get("parent"), places))
@@ -101,13 +108,17 @@ def _as_vm(moid: str, values: dict[str, Any], places: dict[str, Any], networks: 
         tpm=devices.has_tpm(all_devices),
         encrypted=bool(values.get("config.keyId")),
         fault_tolerance=values.get("runtime.faultToleranceState") not in _NO_FT,
-        cpus=hardware.numCPU if hardware else 1,
+        cpus=cpus,
         cores_per_socket=(hardware.numCoresPerSocket if hardware else None) or 1,
         cpu_hot_add=bool(values.get("config.cpuHotAddEnabled")),
         cpu_shares=_shares(values.get("config.cpuAllocation")),
         cpu_limit_mhz=devices.limit_of(values.get("config.cpuAllocation")),
-        memory_bytes=hardware.memoryMB * MIB if hardware else 0,
+        cpu_reservation_mhz=devices.reservation_of(values.get("config.cpuAllocation")),
+        memory_bytes=memory,
         memory_limit_bytes=None if memory_limit is None else memory_limit * MIB,
+        memory_hot_add=bool(values.get("config.memoryHotAddEnabled")),
+        memory_reservation_bytes=reserved or devices.reservation_of(values.get("config.memoryAllocation")) * MIB,
+        numa_nodes=nodes_of(cpus, lambda key: extra.get(key, ""), _cores_per_node(values.get("config.numaInfo"))),
         cdroms=devices.cdroms(all_devices),
         guest_id=values.get("config.guestId") or "",
         guest_name=values.get("config.guestFullName") or "",
@@ -117,6 +128,8 @@ def _as_vm(moid: str, values: dict[str, Any], places: dict[str, Any], networks: 
         snapshots=tuple(_snapshots(values["snapshot"].rootSnapshotList if values.get("snapshot") else [])),
         change_tracking=bool(values.get("config.changeTrackingEnabled")),
         passthrough=devices.passthrough(all_devices),
+        sound=devices.has_sound(all_devices),
+        left_behind=devices.left_behind(all_devices),
         disks=devices.disks(all_devices, _boot_keys(boot)),
         nics=devices.nics(all_devices, extra, values.get("guest.net") or (), networks),
         host=_place(above_host, vim.HostSystem),
@@ -137,6 +150,11 @@ def _shares(allocation: Any) -> int | None:
     """What differs from the normal share."""
     shares = allocation.shares if allocation else None
     return shares.shares if shares and shares.level in ("low", "high", "custom") else None
+
+
+def _cores_per_node(numa: Any) -> int:
+    """0 where vSphere chooses."""
+    return 0 if numa is None or numa.autoCoresPerNumaNode else numa.coresPerNumaNode or 0
 
 
 def _mhz(host: Any, places: dict[str, Any]) -> int:

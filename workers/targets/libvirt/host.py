@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 
 from defusedxml.ElementTree import fromstring
 
-from app.domain.models import Host, HostNode
+from app.domain.host import Host, HostNode
 
 KSM = Path("/sys/kernel/mm/ksm/run")
 MOUNTS = Path("/proc/mounts")

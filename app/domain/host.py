@@ -1,0 +1,25 @@
+"""The machine that a target's domains run on, as far as hardware asks for it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from app.domain.value import Value
+
+
+class HostNode(Value):
+    """A NUMA node of a target's host."""
+
+    id: int
+    cpus: tuple[int, ...]
+    memory_bytes: int
+    huge_pages: dict[int, int] = Field(default_factory=dict)  # size in KiB → how many are free
+
+
+class Host(Value):
+    """The machine that a target's domains run on."""
+
+    nodes: tuple[HostNode, ...] = ()  # none where it was not looked at
+    ksm: Literal["on", "off", "missing"] = "missing"  # whether it merges equal pages of memory
