@@ -114,6 +114,7 @@ _POINTERS = {
     "domain_exists": "/options/target_name",
     "tools_not_running": "/options/force_power_off",
     "network_not_mapped": "/options/networks",
+    "network_invalid": "/options/networks",
     "network_missing": "/options/networks",
     "converter_missing": "/options/strategy",
     "guest_needs_compat": "/options/converter",

@@ -13,11 +13,12 @@ from app.cli.client import Client, connect
 from app.cli.exits import CliError, Exit
 from app.cli.output import Output, OutputOption
 from app.cli.sources import CHECK_TIMEOUT_S, report_checks
+from app.domain.networks import GRAMMAR
 
 app = typer.Typer(help="The platforms that VMs arrive on.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="The target's name or id.")]
-NETWORK_HELP = "VMware network = libvirt network, repeatable; * stands for any VMware network."
+NETWORK_HELP = f"VMware network = {GRAMMAR}; repeatable; * stands for any VMware network."
 
 
 class Format(StrEnum):

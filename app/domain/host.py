@@ -22,4 +22,7 @@ class Host(Value):
     """The machine that a target's domains run on."""
 
     nodes: tuple[HostNode, ...] = ()  # none where it was not looked at
+    bridges: dict[str, int] = Field(default_factory=dict)  # of Linux: name → MTU
+    ovs_bridges: dict[str, int] = Field(default_factory=dict)
+    cards: dict[str, int] = Field(default_factory=dict)  # other network devices, which macvtap can take
     ksm: Literal["on", "off", "missing"] = "missing"  # whether it merges equal pages of memory

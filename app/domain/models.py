@@ -13,6 +13,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from app.domain.host import Host
+from app.domain.networks import Attachment, Bandwidth
+from app.domain.networks import parse as parse_attachment
 from app.domain.value import Value
 
 
@@ -107,6 +109,10 @@ class Nic(Value):
     adapter: str = "unknown"  # vmxnet3 | e1000 | e1000e | …
     slot: int | None = None
     connected: bool = True
+    vlan: int = 0  # of its port group: 0 for none or not known, 4095 for all
+    mtu: int = 0  # of its switch; 0 where that is not known
+    sends: Bandwidth | None = None  # at most
+    receives: Bandwidth | None = None
     addresses: tuple[str, ...] = ()  # CIDR, as Tools reports them
 
 
@@ -240,7 +246,9 @@ class ImageOptions(Value):
 
 
 class TargetSpec(Value):
-    """A registered target: a libvirt URI that is local to its worker, a pool, and source network → libvirt network."""
+    """A registered target: a libvirt URI that is local to its worker, a pool, and source network → where to plug
+    it in, as app/domain/networks.py reads it.
+    """
 
     id: str
     name: str
@@ -301,12 +309,15 @@ class Move(Value):
         """Whether the guest gets virtio, and is changed for that."""
         return self.boots and self.options.converter is not ConverterName.COMPAT
 
-    def network_for(self, nic: Nic) -> str | None:
-        """The libvirt network of a NIC: the job's map first, then the target's; "*" stands for any network."""
+    def attachment_for(self, nic: Nic) -> Attachment | None:
+        """Where a NIC is plugged in: the job's map first, then the target's; "*" stands for any network.
+
+        Raises InvalidRequest for what is none.
+        """
         for table in (self.options.networks, self.target.networks):
             for key in (nic.network, "*"):
                 if key in table:
-                    return table[key]
+                    return parse_attachment(table[key])
         return None
 
     def volume_prefix(self) -> str:

@@ -139,6 +139,39 @@ def test_a_domain_of_its_own_cpus_and_memory_starts(host: LibvirtHost, target: L
     assert found.pinned == hw.pins
 
 
+@pytest.fixture
+def bridge() -> Iterator[str]:
+    """A Linux bridge with a dummy card's end of it, which macvtap can take."""
+    for arguments in (
+        ["add", "vmf-test-br", "mtu", "9000", "type", "bridge"],
+        ["add", "vmf-test-a", "type", "veth", "peer", "name", "vmf-test-b"],
+    ):
+        subprocess.run(["ip", "link", *arguments], check=True)
+    for name in ("vmf-test-br", "vmf-test-a"):
+        subprocess.run(["ip", "link", "set", name, "up"], check=True)
+    yield "vmf-test-br"
+    for name in ("vmf-test-br", "vmf-test-a"):
+        subprocess.run(["ip", "link", "delete", name], check=True)
+
+
+@pytest.mark.parametrize("text", ["bridge:vmf-test-br", "macvtap:vmf-test-a"])
+def test_a_card_starts_on_what_the_map_says(text: str, bridge: str, host: LibvirtHost, target: LibvirtTarget) -> None:
+    facts = target.facts()
+    assert facts.host.bridges[bridge] == 9000
+    assert facts.host.cards["vmf-test-a"] == 1500
+    assert all(check.ok for check in open_on(host, networks={"*": text}).check())
+    path = target.create_volume("vmferry-net-0.qcow2", MIB)
+    hw = hardware(target, host, path, options={"networks": {"*": text}}, nics=make_vm().nics[:1])
+    target.define(hw)
+    target.start(hw.uuid)
+    xml = host.connection.lookupByUUIDString(hw.uuid).XMLDesc()
+    device = xml.split("<target dev='")[2].split("'")[0]
+    assert (Path("/sys/class/net") / device / "master").exists() is text.startswith("bridge")
+    if text.startswith("bridge"):
+        assert (Path("/sys/class/net") / device / "mtu").read_text().strip() == "9000"  # libvirt's: the bridge's
+    target.stop(hw.uuid)
+
+
 def test_facts_tell_of_the_hosts_nodes(target: LibvirtTarget) -> None:
     facts = target.facts()
     cpus = sorted(cpu for node in facts.host.nodes for cpu in node.cpus)

@@ -304,6 +304,11 @@ def test_limits_are_seen(lab: Lab, source: Source) -> None:
     assert all(vm.host_mhz > 0 for vm in seen)
 
 
+def test_a_cards_network_has_its_vlan_and_mtu(lab: Lab, source: Source) -> None:
+    vm = source.vm(lab.add(VmSpec("wired", [DiskSpec(size_mib=1)], on=False)))
+    assert [(nic.network, nic.vlan, nic.mtu, nic.sends) for nic in vm.nics] == [("VM Network", 0, 1500, None)]
+
+
 def test_snapshots_and_tracking_are_seen(lab: Lab, source: Source) -> None:
     vm = source.vm(lab.add(VmSpec("kept", [DiskSpec(size_mib=2)], snapshots=2, change_tracking=True)))
     assert len(vm.snapshots) == 2

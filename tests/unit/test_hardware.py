@@ -12,6 +12,7 @@ from app.domain.hardware.case import Case
 from app.domain.hardware.disks import device_name
 from app.domain.hardware.model import Hardware
 from app.domain.models import VM, Disk, ImageOptions, Move, Nic, TargetSpec
+from app.domain.networks import Attachment, Bandwidth
 from tests.service import ROOT
 from tests.unit.moves import UUID, make_move, make_vm
 
@@ -29,7 +30,7 @@ def test_a_converted_guest_gets_virtio_in_the_sources_order() -> None:
         ("/pool/0.qcow2", "virtio", "vda"),
         ("/pool/1.qcow2", "virtio", "vdb"),
     ]
-    assert [(n.mac, n.model, n.network, n.link_up) for n in hw.nics] == [
+    assert [(n.mac, n.model, str(n.attachment), n.link_up) for n in hw.nics] == [
         ("00:50:56:8a:50:10", "virtio", "lan", True),
         ("00:50:56:8a:50:11", "virtio", "other", False),
     ]
@@ -114,6 +115,21 @@ def test_a_card_has_a_queue_for_each_cpu() -> None:
     move = make_move()
     emulated = hardware_for(move, disk_paths=PATHS, domain_uuid=UUID, accelerator="tcg")
     assert {nic.queues for nic in emulated.nics} == {1}
+
+
+def test_a_card_keeps_its_limits() -> None:
+    limits = {"sends": Bandwidth(average=1000), "receives": Bandwidth(average=2000, peak=3000, burst=10)}
+    limited = make_vm(nics=tuple(nic.model_copy(update=limits) for nic in make_vm().nics))
+    assert [(nic.sends, nic.receives) for nic in hardware(limited).nics] == [tuple(limits.values())] * 2
+    assert {(nic.sends, nic.receives) for nic in hardware().nics} == {(None, None)}
+
+
+def test_a_card_is_plugged_in_where_the_jobs_map_says_then_the_targets() -> None:
+    hw = hardware(networks={"VM Network": "ovs:br1@42"})
+    assert [nic.attachment for nic in hw.nics] == [
+        Attachment(kind="ovs", name="br1", vlan=42),
+        Attachment(kind="network", name="other"),
+    ]
 
 
 def test_drives_come_after_the_disks_of_their_bus() -> None:

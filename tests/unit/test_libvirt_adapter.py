@@ -156,6 +156,19 @@ def test_a_hosts_nodes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         assert host.describe(Hypervisor()).ksm == found
 
 
+def test_a_hosts_network_devices(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, kind in (("lo", "772"), ("br0", "1"), ("eth0", "1"), ("vnet0", "1"), ("br-int", "1")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "type").write_text(f"{kind}\n")
+        (tmp_path / name / "mtu").write_text("9000\n")
+    (tmp_path / "br0/bridge").mkdir()
+    (tmp_path / "vnet0/tun_flags").write_text("0x1002\n")
+    monkeypatch.setattr(host, "DEVICES", tmp_path)
+    monkeypatch.setattr(host, "ovs_bridges", lambda: frozenset({"br-int", "br-gone"}))
+    seen = host.describe(Hypervisor())
+    assert (seen.bridges, seen.ovs_bridges, seen.cards) == ({"br0": 9000}, {"br-int": 9000}, {"eth0": 9000})
+
+
 def test_only_pins_to_one_cpu_are_pins() -> None:
     pins = "<vcpupin vcpu='0' cpuset='3'/><vcpupin vcpu='1' cpuset='1'/><vcpupin vcpu='2' cpuset='0-7'/>"
     assert host.pinned(f"<domain><cputune>{pins}</cputune></domain>") == (1, 3)

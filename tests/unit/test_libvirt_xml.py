@@ -17,7 +17,8 @@ from app.domain.hardware import hardware_for
 from app.domain.hardware.model import Hardware, NumaCell
 from app.domain.host import Host, HostNode
 from app.domain.libvirt_xml import NAMESPACE, domain_xml
-from app.domain.models import Disk, ImageOptions
+from app.domain.models import VM, Disk, ImageOptions
+from app.domain.networks import Attachment, Bandwidth
 from tests.unit.moves import UUID, make_move, make_vm
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -30,6 +31,11 @@ HOST = Host(
         HostNode(id=1, cpus=(4, 5, 6, 7), memory_bytes=32 << 30, huge_pages={2048: 4096, 1 << 20: 4}),
     )
 )
+
+
+def nics(**changes: Any) -> VM:
+    """A VM whose cards have these differences."""
+    return make_vm(nics=tuple(nic.model_copy(update=changes) for nic in make_vm().nics))
 
 
 def hardware(
@@ -75,6 +81,9 @@ CASES = {
     "latency_unconverted": hardware(profile="latency", converter="compat"),
     "density": hardware(profile="density"),
     "room_to_grow": hardware(make_vm(cpu_hot_add=True, memory_hot_add=True, memory_reservation_bytes=2 << 30)),
+    "bridge": hardware(nics(sends=Bandwidth(average=1 << 20, peak=2 << 20, burst=512)), networks={"*": "bridge:br0"}),
+    "ovs": hardware(nics(receives=Bandwidth(average=1 << 20)), networks={"VM Network": "ovs:br1@42", "*": "ovs:br1"}),
+    "macvtap": hardware(nics(sends=Bandwidth(average=500)), networks={"*": "macvtap:eth0"}),
     "many_disks": hardware(
         make_vm(
             disks=tuple(Disk(key=2000 + n, label=f"Hard disk {n}", capacity_bytes=1 << 30) for n in range(17)), cdroms=1
@@ -141,7 +150,8 @@ def test_every_field_of_hardware_reaches_the_xml(field: str) -> None:
 
 def test_hostile_values_stay_values() -> None:
     hw = hardware(make_vm(name=HOSTILE), target_name=HOSTILE)
-    hw = hw.model_copy(update={"nics": tuple(nic.model_copy(update={"network": HOSTILE}) for nic in hw.nics)})
+    plug = Attachment(kind="network", name=HOSTILE)
+    hw = hw.model_copy(update={"nics": tuple(nic.model_copy(update={"attachment": plug}) for nic in hw.nics)})
     root = ElementTree.fromstring(domain_xml(hw))
     assert root.findtext("name") == HOSTILE
     assert {source.get("network") for source in root.findall("devices/interface/source")} == {HOSTILE}

@@ -111,6 +111,14 @@ def host(ksm: str = "on", **changes: Any) -> dict[str, Any]:
     return {"host": Host.model_validate({"nodes": (HostNode(**NODE | changes),), "ksm": ksm})}
 
 
+def bridges(**kinds: dict[str, int]) -> dict[str, Any]:
+    return {"host": Host.model_validate(kinds)}
+
+
+def nic(**changes: Any) -> dict[str, Any]:
+    return {"nics": (Nic(**NIC | changes),)}
+
+
 def test_an_ordinary_vm_raises_no_concern() -> None:
     assert judge() == []
 
@@ -152,6 +160,26 @@ def test_an_ordinary_vm_raises_no_concern() -> None:
         ("network_not_mapped", "blocker", {"networks": {"Other": "lan"}}),
         ("network_missing", "blocker", {"networks": {"*": "gone"}}),
         ("network_missing", "blocker", {"options": {"networks": {"VM Network": "gone"}}}),
+        ("network_missing", "blocker", {"networks": {"*": "bridge:br0"}}),
+        ("network_missing", "blocker", {"networks": {"*": "ovs:br0"}, "facts": bridges(bridges={"br0": 1500})}),
+        ("network_missing", "blocker", {"networks": {"*": "macvtap:br0"}, "facts": bridges(bridges={"br0": 1500})}),
+        ("network_invalid", "blocker", {"networks": {"*": "bridge:-x"}}),
+        ("network_invalid", "blocker", {"options": {"networks": {"VM Network": "bridge:br0@3"}}}),
+        (
+            "network_vlan_differs",
+            "warning",
+            {"networks": {"*": "ovs:br0@8"}, "facts": bridges(ovs_bridges={"br0": 1500}), "vm": nic(vlan=7)},
+        ),
+        (
+            "network_vlan_differs",
+            "warning",
+            {"networks": {"*": "ovs:br0"}, "facts": bridges(ovs_bridges={"br0": 1500}), "vm": nic(vlan=7)},
+        ),
+        (
+            "network_mtu_smaller",
+            "warning",
+            {"networks": {"*": "bridge:br0"}, "facts": bridges(bridges={"br0": 1500}), "vm": nic(mtu=9000)},
+        ),
         ("domain_exists", "blocker", {"facts": domain(name="web")}),
         ("domain_exists", "blocker", {"facts": domain(name="new", job="j0"), "options": {"target_name": "new"}}),
         ("domain_uuid_exists", "blocker", {"facts": domain(uuid=UUID.upper())}),
@@ -201,6 +229,11 @@ def test_what_each_rule_finds(code: str, severity: str, given: dict[str, Any]) -
         {"networks": {"VM Network": "lan"}},
         {"networks": {}, "options": {"networks": {"VM Network": "lan"}}},
         {"vm": {"nics": ()}, "networks": {}},
+        {"networks": {"*": "bridge:br0"}, "facts": bridges(bridges={"br0": 9000}), "vm": nic(vlan=7, mtu=9000)},
+        {"networks": {"*": "ovs:br0@7"}, "facts": bridges(ovs_bridges={"br0": 1500}), "vm": nic(vlan=7, mtu=1500)},
+        {"networks": {"*": "ovs:br0"}, "facts": bridges(ovs_bridges={"br0": 1500}), "vm": nic(vlan=4095)},
+        {"networks": {"*": "macvtap:eth0"}, "facts": bridges(cards={"eth0": 1500})},
+        {"vm": nic(mtu=9000)},  # of a libvirt network's bridge nothing is known
         {"vm": {"firmware": "efi"}},
         {"facts": {"tools": {}}},
         {"vm": {"firmware": "efi"}, "options": {"converter": "native"}},
@@ -247,6 +280,11 @@ def test_a_missing_network_is_told_once() -> None:
     nics = tuple(Nic(**NIC | {"key": key}) for key in (4000, 4001))
     assert codes(judge(vm={"nics": nics}, networks={})) == [("blocker", "network_not_mapped")]
     assert codes(judge(vm={"nics": nics}, networks={"*": "gone"})) == [("blocker", "network_missing")]
+
+
+def test_a_network_without_a_map_is_told_with_its_vlan() -> None:
+    assert "On VMware it is VLAN 7." in judge(vm=nic(vlan=7), networks={})[0].remedy
+    assert all("On VMware" not in judge(vm=nic(vlan=vlan), networks={})[0].remedy for vlan in (0, 4095))
 
 
 def test_what_the_source_itself_has_to_say_is_passed_on() -> None:

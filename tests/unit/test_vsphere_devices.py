@@ -8,8 +8,10 @@ import pytest
 from pyVmomi import vim
 
 from app.domain.errors import PermanentError
+from app.domain.networks import Bandwidth
 from workers.sources.vsphere import devices
 from workers.sources.vsphere.deviceurls import map_urls
+from workers.sources.vsphere.networks import Network
 
 device = vim.vm.device
 Disk = device.VirtualDisk
@@ -124,8 +126,18 @@ def test_network_cards() -> None:
         vim.vm.GuestInfo.NicInfo(),
     ]
     extra = {"ethernet0.pciSlotNumber": "192", "ethernet2.pciSlotNumber": "-1"}
-    names = {"dvportgroup-9": "prod/10", "nsx-1": "segment", "network-7": "VM Network"}
-    found = devices.nics(cards, extra, seen, names)
+    names = {
+        "dvportgroup-9": Network("prod/10", vlan=10, mtu=9000, sends=Bandwidth(average=1000)),
+        "nsx-1": Network("segment"),
+        "network-7": Network("VM Network"),
+    }
+    standard = {
+        "VM Network": Network("VM Network", vlan=7),
+        "deleted": Network("deleted", receives=Bandwidth(average=9)),
+    }
+    cards[0].resourceAllocation = vim.vm.device.VirtualEthernetCard.ResourceAllocation(limit=8)
+    cards[1].resourceAllocation = vim.vm.device.VirtualEthernetCard.ResourceAllocation(limit=-1)
+    found = devices.nics(cards, extra, seen, names, standard)
     assert [(nic.adapter, nic.network, nic.slot, nic.connected) for nic in found] == [
         ("vmxnet3", "prod/10", 192, True),
         ("e1000e", "segment", 33, True),
@@ -133,6 +145,9 @@ def test_network_cards() -> None:
         ("sriovethernetcard", "deleted", None, True),
     ]
     assert [nic.addresses for nic in found] == [("10.0.0.5/16",), (), (), ()]
+    assert [(nic.vlan, nic.mtu) for nic in found] == [(10, 9000), (0, 0), (7, 0), (0, 0)]
+    assert [nic.sends for nic in found] == [Bandwidth(average=1000), Bandwidth(average=1_000_000), None, None]
+    assert [nic.receives for nic in found] == [None, None, None, Bandwidth(average=9)]
     assert found[0].mac == "00:50:56:aa:00:00"
 
 

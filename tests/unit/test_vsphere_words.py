@@ -15,11 +15,11 @@ from pyVmomi import vim, vmodl
 from app.domain import errors
 from app.domain.models import SourceSpec, Tls
 from workers.sources import open_source
-from workers.sources.vsphere import inventory
 from workers.sources.vsphere.faults import Busy, SessionEnded, from_fault, translated
 from workers.sources.vsphere.lease import ExportLease
 from workers.sources.vsphere.session import Session, newest_common
 from workers.sources.vsphere.tls import Endpoint, PinnedContext, context_for
+from workers.sources.vsphere.words import unescape
 
 HERE = Endpoint("vc.example.org", 443)
 
@@ -92,7 +92,7 @@ def test_the_newest_version_that_both_know(server: str, version: str) -> None:
     [("a%2fb", "a/b"), ("a%5Cb", "a\\b"), ("100%25", "100%"), ("%252f", "%2f"), ("%41", "%41"), ("../x", "../x")],
 )
 def test_names(name: str, shown: str) -> None:
-    assert inventory.unescape(name) == shown
+    assert unescape(name) == shown
 
 
 def no_permission() -> Any:

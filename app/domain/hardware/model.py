@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from app.domain.networks import Attachment, Bandwidth
 from app.domain.value import Value
 
 
@@ -21,10 +22,12 @@ class TargetDisk(Value):
 
 class TargetNic(Value):
     mac: str
-    network: str
+    attachment: Attachment
     model: Literal["virtio", "e1000e"]
     link_up: bool = True
     queues: int = 1
+    sends: Bandwidth | None = None
+    receives: Bandwidth | None = None
 
 
 class NumaCell(Value):

@@ -6,6 +6,14 @@ from xml.etree.ElementTree import Element, SubElement
 
 from app.domain.hardware.model import Hardware, TargetDisk, TargetNic
 from app.domain.libvirt_xml.elements import add_text
+from app.domain.networks import Bandwidth
+
+_SOURCES = {  # an attachment's kind → the interface's, and what its source is called
+    "network": ("network", "network"),
+    "bridge": ("bridge", "bridge"),
+    "ovs": ("bridge", "bridge"),
+    "macvtap": ("direct", "dev"),
+}
 
 
 def add(devices: Element, hw: Hardware) -> None:
@@ -31,15 +39,33 @@ def add(devices: Element, hw: Hardware) -> None:
 
 def interface_xml(spec: TargetNic) -> Element:
     """A card, as it is in a domain."""
-    nic = Element("interface", type="network")
+    kind, source = _SOURCES[spec.attachment.kind]
+    nic = Element("interface", type=kind)
     SubElement(nic, "mac", address=spec.mac)
-    SubElement(nic, "source", network=spec.network)
+    source_xml = SubElement(nic, "source", {source: spec.attachment.name})
+    match spec.attachment.kind:
+        case "macvtap":
+            source_xml.set("mode", "bridge")
+        case "ovs":
+            SubElement(nic, "virtualport", type="openvswitch")
+    if spec.attachment.vlan is not None:
+        SubElement(SubElement(nic, "vlan"), "tag", id=str(spec.attachment.vlan))
+    if spec.sends or spec.receives:
+        bandwidth = SubElement(nic, "bandwidth")
+        for direction, limit in (("inbound", spec.receives), ("outbound", spec.sends)):  # as the guest sees them
+            if limit:
+                SubElement(bandwidth, direction, _in_kib(limit))
     SubElement(nic, "model", type=spec.model)
     if spec.queues > 1:
         SubElement(nic, "driver", queues=str(spec.queues))
     if not spec.link_up:
         SubElement(nic, "link", state="down")
     return nic
+
+
+def _in_kib(limit: Bandwidth) -> dict[str, str]:
+    sizes = {"average": limit.average, "peak": limit.peak, "burst": limit.burst}
+    return {name: str(max(1, size // 1024)) for name, size in sizes.items() if size}
 
 
 def _disk(spec: TargetDisk, *, first: bool) -> Element:

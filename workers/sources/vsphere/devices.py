@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from pyVmomi import vim
 
 from app.domain.disk_order import in_order
 from app.domain.models import Disk, Nic
+from app.domain.networks import Bandwidth
+from workers.sources.vsphere.networks import Network
 
 _device = vim.vm.device
 _disk = _device.VirtualDisk
@@ -36,6 +39,7 @@ _LEFT_BEHIND = (
     _device.VirtualWDT,
     _device.VirtualPrecisionClock,
 )
+MEGABIT_BYTES = 125_000
 _ADAPTERS = ("vmxnet3", "vmxnet2", "vmxnet", "e1000e", "e1000", "pcnet32", "sriovethernetcard")
 
 
@@ -57,16 +61,20 @@ def nics(
     devices: Sequence[Any],
     extra: Mapping[str, str],
     guest_nics: Sequence[Any],
-    networks: Mapping[str, str],
+    networks: Mapping[str, Network],
+    standard: Mapping[str, Network] = MappingProxyType({}),
 ) -> tuple[Nic, ...]:
-    """The network cards by key; `networks` maps a network's id or a portgroup's key to its name."""
+    """The network cards by key.
+
+    `networks`: by a network's id or a portgroup's key. `standard`: port groups of the VM's host, by name.
+    """
     cards = sorted((d for d in devices if isinstance(d, _device.VirtualEthernetCard)), key=lambda card: int(card.key))
     addresses: dict[str, list[str]] = {}
     for seen in guest_nics:
         if seen.macAddress and seen.ipConfig:
             pairs = [f"{ip.ipAddress}/{ip.prefixLength}" for ip in seen.ipConfig.ipAddress]
             addresses.setdefault(seen.macAddress.lower(), []).extend(pairs)
-    return tuple(_as_nic(card, extra, addresses, networks) for card in cards)
+    return tuple(_as_nic(card, extra, addresses, _network(card.backing, networks, standard)) for card in cards)
 
 
 def passthrough(devices: Sequence[Any]) -> tuple[str, ...]:
@@ -146,19 +154,21 @@ def _sharing(backing: Any, controller: Any) -> str:
     return "none"
 
 
-def _as_nic(
-    card: Any, extra: Mapping[str, str], addresses: Mapping[str, list[str]], networks: Mapping[str, str]
-) -> Nic:
+def _as_nic(card: Any, extra: Mapping[str, str], addresses: Mapping[str, list[str]], network: Network) -> Nic:
     name = type(card).__name__.rpartition(".")[2].removeprefix("Virtual").lower()
     mac = (card.macAddress or "").lower()
     return Nic(
         key=card.key,
         label=_label(card),
         mac=mac,
-        network=_network(card.backing, networks),
+        network=network.name,
         adapter=name if name in _ADAPTERS else "unknown",
         slot=_slot(card, extra),
         connected=card.connectable is None or bool(card.connectable.connected or card.connectable.startConnected),
+        vlan=network.vlan,
+        mtu=network.mtu,
+        sends=_limit(card) or network.sends,
+        receives=network.receives,
         addresses=tuple(addresses.get(mac, ())),
     )
 
@@ -172,18 +182,26 @@ def _slot(card: Any, extra: Mapping[str, str]) -> int | None:
     return own if own is not None and own >= 0 else None
 
 
-def _network(backing: Any, networks: Mapping[str, str]) -> str:
+def _limit(card: Any) -> Bandwidth | None:
+    """A limit of the card's own, which Network I/O Control knows in Mbit/s."""
+    megabits = limit_of(card.resourceAllocation)
+    return Bandwidth(average=megabits * MEGABIT_BYTES) if megabits else None
+
+
+def _network(backing: Any, networks: Mapping[str, Network], standard: Mapping[str, Network]) -> Network:
     card = _device.VirtualEthernetCard
     match backing:
         case card.DistributedVirtualPortBackingInfo():
             key = backing.port.portgroupKey or ""
-            return networks.get(key, key)
         case card.OpaqueNetworkBackingInfo():
-            return networks.get(backing.opaqueNetworkId, backing.opaqueNetworkId)
+            key = backing.opaqueNetworkId
         case card.NetworkBackingInfo():
-            moid = backing.network._GetMoId() if backing.network else ""
-            return networks.get(moid) or backing.deviceName or ""
-    return ""
+            named = networks.get(backing.network._GetMoId()) if backing.network else None
+            name = named.name if named else backing.deviceName or ""
+            return standard.get(name) or Network(name)
+        case _:
+            return Network("")
+    return networks.get(key) or Network(key)
 
 
 def _label(device: Any) -> str:

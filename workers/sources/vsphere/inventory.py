@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,9 +10,11 @@ from pyVmomi import vim
 from app.domain.errors import NotFound
 from app.domain.models import VM
 from app.domain.vnuma import nodes_of
-from workers.sources.vsphere import devices
+from workers.sources.vsphere import devices, networks
+from workers.sources.vsphere.networks import Network
 from workers.sources.vsphere.power import STATES
 from workers.sources.vsphere.session import Session, numbers
+from workers.sources.vsphere.words import unescape
 
 MIB = 1 << 20
 
@@ -50,19 +51,10 @@ _PLACES: dict[type[Any], tuple[str, ...]] = {
     vim.Folder: ("name", "parent"),
     vim.Datacenter: ("name", "parent"),
     vim.ComputeResource: ("name", "parent"),
-    vim.HostSystem: ("name", "parent", "summary.hardware.cpuMhz"),
-    vim.Network: ("name",),
-}
-_VCENTER_PLACES: dict[type[Any], tuple[str, ...]] = {  # a host on its own does not know these
-    vim.dvs.DistributedVirtualPortgroup: ("name", "key"),
-    vim.OpaqueNetwork: ("name", "summary"),
+    vim.HostSystem: ("name", "parent", "summary.hardware.cpuMhz", *networks.HOST_PATHS),
+    **networks.PATHS,
 }
 _NO_FT = (None, "", "notConfigured", "disabled")
-
-
-def unescape(name: str) -> str:
-    """A name as the user typed it: vSphere gives '/', '\\' and '%' as %2f, %5c and %25, and nothing else."""
-    return re.sub(r"%(2f|5c|25)", lambda match: chr(int(match[1], 16)), name, flags=re.IGNORECASE)
 
 
 def read(session: Session, vm_id: str | None = None) -> list[VM]:
@@ -73,19 +65,19 @@ def read(session: Session, vm_id: str | None = None) -> list[VM]:
     newer = [path for path, since in _NEWER_PATHS.items() if version >= since]
     kinds = {vim.VirtualMachine: (*_VM_PATHS, *newer), **_PLACES}
     if about.apiType == "VirtualCenter":
-        kinds |= _VCENTER_PLACES
+        kinds |= networks.VCENTER_PATHS
     found = session.survey(kinds, only=wanted)
     places = {ref._GetMoId(): (ref, values) for ref, values in found if not isinstance(ref, vim.VirtualMachine)}
-    networks = dict(_networks(places))
+    known = dict(networks.networks(places))
     vms = [
-        _as_vm(ref._GetMoId(), values, places, networks) for ref, values in found if isinstance(ref, vim.VirtualMachine)
+        _as_vm(ref._GetMoId(), values, places, known) for ref, values in found if isinstance(ref, vim.VirtualMachine)
     ]
     if wanted is not None and not vms:
         raise NotFound(f"{session.endpoint} has no VM {vm_id}", "List the inventory.")
     return sorted(vms, key=lambda vm: (vm.name, vm.id))
 
 
-def _as_vm(moid: str, values: dict[str, Any], places: dict[str, Any], networks: dict[str, str]) -> VM:
+def _as_vm(moid: str, values: dict[str, Any], places: dict[str, Any], known: dict[str, Network]) -> VM:
     hardware = values.get("config.hardware")  # unset while a VM is being made, or is inaccessible
     all_devices = hardware.device if hardware else []
     boot = values.get("config.bootOptions")
@@ -94,6 +86,8 @@ def _as_vm(moid: str, values: dict[str, Any], places: dict[str, Any], networks: 
     memory_limit = devices.limit_of(values.get("config.memoryAllocation"))
     reserved = memory if values.get("config.memoryReservationLockedToMax") else 0
     host = values.get("runtime.host")
+    _, of_host = places.get(host._GetMoId(), (None, {})) if host is not None else (None, {})
+    standard = networks.standard(of_host)
     above_host = list(_upwards(host, places))
     above = list(_upwards(values.get("parent"), places))
     return VM(
@@ -131,9 +125,9 @@ def _as_vm(moid: str, values: dict[str, Any], places: dict[str, Any], networks: 
         sound=devices.has_sound(all_devices),
         left_behind=devices.left_behind(all_devices),
         disks=devices.disks(all_devices, _boot_keys(boot)),
-        nics=devices.nics(all_devices, extra, values.get("guest.net") or (), networks),
+        nics=devices.nics(all_devices, extra, values.get("guest.net") or (), known, standard),
         host=_place(above_host, vim.HostSystem),
-        host_mhz=_mhz(host, places),
+        host_mhz=of_host.get("summary.hardware.cpuMhz") or 0,
         cluster=_place(above_host, vim.ClusterComputeResource),
         datacenter=_place(above or above_host, vim.Datacenter),
         folder="/".join(reversed(_folders(above))),
@@ -157,11 +151,6 @@ def _cores_per_node(numa: Any) -> int:
     return 0 if numa is None or numa.autoCoresPerNumaNode else numa.coresPerNumaNode or 0
 
 
-def _mhz(host: Any, places: dict[str, Any]) -> int:
-    _, values = places.get(host._GetMoId(), (None, {})) if host is not None else (None, {})
-    return values.get("summary.hardware.cpuMhz") or 0
-
-
 def _boot_keys(boot: Any) -> list[int]:
     order = boot.bootOrder if boot else []
     return [entry.deviceKey for entry in order if isinstance(entry, vim.vm.BootOptions.BootableDiskDevice)]
@@ -171,19 +160,6 @@ def _snapshots(trees: Any) -> Iterator[str]:
     for tree in trees:
         yield unescape(tree.name)
         yield from _snapshots(tree.childSnapshotList)
-
-
-def _networks(places: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Names by the object's id, and by the key or id under which a card's backing knows it."""
-    for moid, (ref, values) in places.items():
-        if not isinstance(ref, vim.Network):
-            continue
-        name = unescape(values.get("name") or moid)
-        yield moid, name
-        if values.get("key"):
-            yield values["key"], name
-        if isinstance(values.get("summary"), vim.OpaqueNetwork.Summary):
-            yield values["summary"].opaqueNetworkId, name
 
 
 def _upwards(ref: Any, places: dict[str, Any]) -> Iterator[tuple[Any, str]]:

@@ -1,4 +1,4 @@
-"""The machine that domains run on, as far as hardware asks for it: NUMA nodes with their CPUs and huge pages, KSM."""
+"""The machine that domains run on, as far as hardware asks for it: NUMA nodes, huge pages, KSM, bridges, cards."""
 
 from __future__ import annotations
 
@@ -8,17 +8,51 @@ from xml.etree.ElementTree import Element
 
 from defusedxml.ElementTree import fromstring
 
+from app.domain.errors import ToolFailed, ToolTimedOut
 from app.domain.host import Host, HostNode
+from app.process import run
 
 KSM = Path("/sys/kernel/mm/ksm/run")
 MOUNTS = Path("/proc/mounts")
+DEVICES = Path("/sys/class/net")
+ETHERNET = "1"  # ARPHRD_ETHER
+ANSWER_SECONDS = 10.0
 ORDINARY_PAGE_KIB = 4
 
 
 def describe(connection: Any) -> Host:
     topology = fromstring(connection.getCapabilities()).findall("host/topology/cells/cell")
     mounted = has_huge_page_mount(MOUNTS.read_text())
-    return Host(nodes=tuple(_node(connection, cell, mounted) for cell in topology), ksm=ksm(KSM))
+    switches = ovs_bridges()
+    linked = {path.name: path for path in sorted(DEVICES.iterdir()) if is_ethernet(path)}
+    return Host(
+        nodes=tuple(_node(connection, cell, mounted) for cell in topology),
+        bridges={name: mtu(path) for name, path in linked.items() if (path / "bridge").is_dir()},
+        ovs_bridges={name: mtu(path) for name, path in linked.items() if name in switches},
+        cards={
+            name: mtu(path)
+            for name, path in linked.items()
+            if name not in switches and not (path / "bridge").is_dir() and not (path / "tun_flags").exists()
+        },
+        ksm=ksm(KSM),
+    )
+
+
+def is_ethernet(device: Path) -> bool:
+    return _text(device / "type") == ETHERNET
+
+
+def mtu(device: Path) -> int:
+    """0 for a device that went away just now."""
+    return int(_text(device / "mtu") or 0)
+
+
+def ovs_bridges() -> frozenset[str]:
+    """None where Open vSwitch is not installed, or does not run."""
+    try:
+        return frozenset(run(["ovs-vsctl", "--timeout=5", "list-br"], timeout=ANSWER_SECONDS).text.split())
+    except (ToolFailed, ToolTimedOut):
+        return frozenset()
 
 
 def has_huge_page_mount(mounts: str) -> bool:
@@ -37,6 +71,13 @@ def pinned(domain_xml: str) -> tuple[int, ...]:
     """The host's CPUs that a domain's own are pinned to, one by one."""
     pins = fromstring(domain_xml).findall("cputune/vcpupin")
     return tuple(sorted({int(cpuset) for pin in pins if (cpuset := pin.get("cpuset", "")).isdecimal()}))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
 
 
 def _node(connection: Any, cell: Element, mounted: bool) -> HostNode:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from app.domain.errors import VmferryError
+from app.domain.errors import InvalidRequest, VmferryError
 from app.domain.hardware.model import Hardware
 from app.domain.models import Check, Domain, ImageOptions, TargetFacts, TargetSpec
+from app.domain.networks import parse
 from app.ports.source import CancelCheck
 from app.ports.target import PLAIN
+from app.preflight.networks import known
 from converters.accelerator import resolve
 from converters.tools import versions
 from workers.targets.libvirt import domains, host, pools
@@ -156,11 +158,17 @@ def _check_pool(facts: TargetFacts, name: str) -> Check:
 
 
 def _check_networks(facts: TargetFacts, networks: dict[str, str]) -> Iterator[Check]:
-    for name in sorted(set(networks.values())):
-        ok = name in facts.networks
+    for text in sorted(set(networks.values())):
+        try:
+            attachment = parse(text)
+        except InvalidRequest as error:
+            yield Check(name=f"network {text}", ok=False, detail=error.message, remedy=error.remedy)
+            continue
+        there = known(facts, attachment)
+        ok = attachment.name in there.mtus
         yield Check(
-            name=f"network {name}",
+            name=f"network {text}",
             ok=ok,
-            detail="active" if ok else "there is no active network of that name",
-            remedy="" if ok else f"virsh net-start {name}",
+            detail="active" if ok else f"there is no {there.what} of that name",
+            remedy="" if ok else f"{there.remedy}.",
         )
