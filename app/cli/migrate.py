@@ -15,7 +15,10 @@ from app.cli.output import Output, OutputOption
 from app.cli.rates import RATE_HELP, parse_limit
 from app.cli.targets import NETWORK_HELP, pairs
 from app.cli.watch import watch
+from app.domain.hostdevs import GRAMMAR
 from app.domain.models import ConverterName, OnFailure, Profile, Strategy, Transport
+
+HOSTDEV_HELP = f"A device of its host = {GRAMMAR}; repeatable."
 
 
 class SecondRead(StrEnum):
@@ -46,6 +49,7 @@ def migrate(
     converter: Annotated[
         ConverterName | None, typer.Option(help="Who changes the guest; unless given, the best for it, never compat.")
     ] = None,
+    hostdev: Annotated[list[str] | None, typer.Option(help=HOSTDEV_HELP, metavar="LABEL=DEVICE")] = None,
     profile: Annotated[
         Profile, typer.Option(help="latency: CPUs and memory of its own. density: what it leaves unused is for others.")
     ] = Profile.BALANCED,
@@ -74,6 +78,7 @@ def migrate(
             "force_power_off": force_power_off,
             "transport": transport and transport.value,
             "converter": converter and converter.value,
+            "hostdevs": pairs(hostdev or [], "--hostdev", HOSTDEV_HELP),
             "profile": profile.value,
             "second_read": second_read.value,
         },

@@ -112,13 +112,13 @@ def _check(client: Client, target: dict[str, object], form: Output) -> None:
     report_checks(f"target {target['name']}", result, form)
 
 
-def pairs(given: list[str]) -> dict[str, str]:
+def pairs(given: list[str], option: str = "--network", help: str = NETWORK_HELP) -> dict[str, str]:
     """["VM Network=lan"] → {"VM Network": "lan"}; the last "=" splits, for VMware's names may have one."""
     table: dict[str, str] = {}
     for item in given:
         left, separator, right = item.rpartition("=")
         if not (left and separator and right):
-            raise CliError(Exit.USAGE, "network_option", f"--network {item!r} is not of the form A=B", NETWORK_HELP)
+            raise CliError(Exit.USAGE, f"{option[2:]}_option", f"{option} {item!r} is not of the form A=B", help)
         table[left] = right
     return table
 

@@ -25,4 +25,5 @@ class Host(Value):
     bridges: dict[str, int] = Field(default_factory=dict)  # of Linux: name → MTU
     ovs_bridges: dict[str, int] = Field(default_factory=dict)
     cards: dict[str, int] = Field(default_factory=dict)  # other network devices, which macvtap can take
+    devices: dict[str, bool] = Field(default_factory=dict)  # of PCI and mediated ones: whether a guest can have it
     ksm: Literal["on", "off", "missing"] = "missing"  # whether it merges equal pages of memory

@@ -13,7 +13,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from app.domain.host import Host
-from app.domain.networks import Attachment, Bandwidth
+from app.domain.hostdevs import parse_card
+from app.domain.networks import LAST_VLAN, Attachment, Bandwidth
 from app.domain.networks import parse as parse_attachment
 from app.domain.value import Value
 
@@ -193,6 +194,7 @@ class Domain(Value):
     running: bool = False
     job: str = ""
     pinned: tuple[int, ...] = ()  # the host's CPUs that its own are pinned to
+    hostdevs: tuple[str, ...] = ()  # the host's devices that it has, as app/domain/hostdevs.py writes them
 
 
 class TargetFacts(Value):
@@ -272,6 +274,7 @@ class MoveOptions(Value):
     power_on: bool | None = None  # None: as the source was
     transport: Transport | None = None  # None: the best that works
     converter: ConverterName | None = None  # None: the best for the guest, which is never compat
+    hostdevs: dict[str, str] = Field(default_factory=dict)  # label of a device of its host → one of the target's
     profile: Profile = Profile.BALANCED
     second_read: Literal["none", "sample", "all"] = "none"  # read the source again, over another connection
     shutdown_timeout_s: int = Field(default=600, ge=10, le=86400)
@@ -310,10 +313,13 @@ class Move(Value):
         return self.boots and self.options.converter is not ConverterName.COMPAT
 
     def attachment_for(self, nic: Nic) -> Attachment | None:
-        """Where a NIC is plugged in: the job's map first, then the target's; "*" stands for any network.
+        """Where a NIC is plugged in: the job's map first, then the target's; "*" stands for any network. For a card of
+        its host's the job may name one of the target's.
 
         Raises InvalidRequest for what is none.
         """
+        if nic.label in self.options.hostdevs and (card := parse_card(self.options.hostdevs[nic.label])):
+            return Attachment(kind="hostdev", name=card, vlan=nic.vlan if 0 < nic.vlan <= LAST_VLAN else None)
         for table in (self.options.networks, self.target.networks):
             for key in (nic.network, "*"):
                 if key in table:

@@ -12,7 +12,7 @@ GRAMMAR = "NAME of a libvirt network, bridge:NAME, ovs:NAME[@VLAN] or macvtap:DE
 LAST_VLAN = 4094
 TRUNK = 4095  # as VMware says that a port carries all VLANs
 
-Kind = Literal["network", "bridge", "ovs", "macvtap"]
+Plugged = Literal["network", "bridge", "ovs", "macvtap"]
 
 _DEVICE = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.][A-Za-z0-9_.-]{0,14}")  # what Linux takes, and no option
 _VLAN = re.compile(r"[1-9][0-9]{0,3}")
@@ -20,11 +20,11 @@ _MOST_NAME = 200
 
 
 class Attachment(Value):
-    """One of these, by `parse`."""
+    """By `parse`; a hostdev is no plug, but the card itself, by its PCI address."""
 
-    kind: Kind
+    kind: Plugged | Literal["hostdev"]
     name: str
-    vlan: int | None = None  # the tag that Open vSwitch gives to what the guest sends
+    vlan: int | None = None  # the tag that what the guest sends gets
 
     def __str__(self) -> str:
         prefix = "" if self.kind == "network" else f"{self.kind}:"
@@ -42,7 +42,7 @@ class Bandwidth(Value):
 def parse(text: str) -> Attachment:
     """Raises InvalidRequest."""
     prefix, colon, rest = text.partition(":")
-    if not colon or prefix not in get_args(Kind):
+    if not colon or prefix not in get_args(Plugged):
         if not 0 < len(text) <= _MOST_NAME or not text.isprintable() or "/" in text or text.startswith("-"):
             raise _refuse(text, "that is no name of a network")
         return Attachment(kind="network", name=text)

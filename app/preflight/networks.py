@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from app.domain.errors import InvalidRequest
+from app.domain.hostdevs import NONE
 from app.domain.models import Concern, Move, Nic, TargetFacts
 from app.domain.networks import GRAMMAR, TRUNK, Attachment
 
@@ -31,7 +32,8 @@ def known(facts: TargetFacts, attachment: Attachment) -> Known:
 
 
 def check(move: Move, facts: TargetFacts) -> Iterable[Concern]:
-    for nic in {nic.network: nic for nic in reversed(move.vm.nics)}.values():  # what is told once is enough
+    plugged = [nic for nic in move.vm.nics if move.options.hostdevs.get(nic.label, NONE).lower() == NONE]
+    for nic in {nic.network: nic for nic in reversed(plugged)}.values():  # what is told once is enough
         try:
             attachment = move.attachment_for(nic)
         except InvalidRequest as error:

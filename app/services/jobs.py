@@ -22,7 +22,16 @@ from app.store.rows import new_id, now
 from app.store.store import Store
 
 FRESH = timedelta(minutes=1)
-OF_THE_REQUEST = frozenset({"domain_name_invalid", "network_not_mapped"})  # another request puts these right
+OF_THE_REQUEST = frozenset(  # another request puts these right
+    {
+        "domain_name_invalid",
+        "network_not_mapped",
+        "network_invalid",
+        "passthrough_device",
+        "hostdev_unknown",
+        "hostdev_invalid",
+    }
+)
 
 
 @dataclass(frozen=True)

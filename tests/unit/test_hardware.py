@@ -11,6 +11,7 @@ from app.domain.hardware import RULES, hardware_for
 from app.domain.hardware.case import Case
 from app.domain.hardware.disks import device_name
 from app.domain.hardware.model import Hardware
+from app.domain.hostdevs import HostDevice
 from app.domain.models import VM, Disk, ImageOptions, Move, Nic, TargetSpec
 from app.domain.networks import Attachment, Bandwidth
 from tests.service import ROOT
@@ -135,6 +136,21 @@ def test_a_card_is_plugged_in_where_the_jobs_map_says_then_the_targets() -> None
 def test_drives_come_after_the_disks_of_their_bus() -> None:
     assert hardware(make_vm(cdroms=2)).cdroms == ("sda", "sdb")
     assert hardware(make_vm(cdroms=1), converter="compat").cdroms == ("sdc",)
+
+
+def test_devices_of_the_host_are_those_that_are_given() -> None:
+    vm = make_vm(passthrough=("PCI device 0", "PCI device 1", "Network adapter 1"))
+    given = {"PCI device 0": "0000:3b:00.0", "PCI device 1": "none", "Network adapter 1": "0000:5E:02.3"}
+    hw = hardware(vm, hostdevs=given)
+    assert hw.hostdevs == (HostDevice(kind="pci", address="0000:3b:00.0"),)
+    assert [(nic.attachment.kind, nic.attachment.name) for nic in hw.nics] == [
+        ("hostdev", "0000:5e:02.3"),
+        ("network", "other"),
+    ]
+    left = hardware(vm, hostdevs=dict.fromkeys(given, "none"))
+    assert (left.hostdevs, left.nics[0].attachment.kind) == ((), "network")
+    with pytest.raises(InvalidRequest, match="mediated"):
+        hardware(vm, hostdevs={"Network adapter 1": "c0b26072-dd1b-4340-84fe-bf338c510818"})
 
 
 def test_a_sound_card_is_kept() -> None:

@@ -175,6 +175,31 @@ def test_only_pins_to_one_cpu_are_pins() -> None:
     assert host.pinned("<domain/>") == ()
 
 
+def test_devices_that_a_domain_has() -> None:
+    xml = """<domain><devices>
+      <hostdev type='pci'><source><address domain='0x0000' bus='0x3b' slot='0x1f' function='0x7'/></source>
+        <address type='pci' domain='0x0000' bus='0x07' slot='0x00' function='0x0'/></hostdev>
+      <hostdev type='mdev'><source><address uuid='C0B26072-dd1b-4340-84fe-bf338c510818'/></source></hostdev>
+      <hostdev type='usb'><source><vendor id='0x1'/></source></hostdev>
+      <hostdev type='scsi'><source><address bus='0' target='0' unit='0'/></source></hostdev>
+      <interface type='hostdev'><source>
+        <address type='pci' domain='0' bus='94' slot='2' function='3'/></source></interface>
+      <interface type='network'><source network='default'/></interface>
+    </devices></domain>"""
+    assert host.hostdevs(xml) == ("0000:3b:1f.7", "c0b26072-dd1b-4340-84fe-bf338c510818", "0000:5e:02.3")
+
+
+def test_devices_that_a_guest_can_have(tmp_path: Path) -> None:
+    for name in ("pci/0000:3b:00.0/iommu_group", "pci/0000:00:1f.0", "mdev/C0B2"):
+        (tmp_path / name).mkdir(parents=True)
+    assert host.devices(tmp_path / "pci", tmp_path / "mdev") == {
+        "0000:00:1f.0": False,
+        "0000:3b:00.0": True,
+        "c0b2": True,
+    }
+    assert host.devices(tmp_path / "none", tmp_path / "none") == {}
+
+
 def test_direct_io_is_refused_by_einval_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert pools.takes_direct_io(str(tmp_path / "not-there"))
 

@@ -16,6 +16,7 @@ from app.domain.errors import InvalidRequest
 from app.domain.hardware import hardware_for
 from app.domain.hardware.model import Hardware, NumaCell
 from app.domain.host import Host, HostNode
+from app.domain.hostdevs import HostDevice
 from app.domain.libvirt_xml import NAMESPACE, domain_xml
 from app.domain.models import VM, Disk, ImageOptions
 from app.domain.networks import Attachment, Bandwidth
@@ -84,6 +85,14 @@ CASES = {
     "bridge": hardware(nics(sends=Bandwidth(average=1 << 20, peak=2 << 20, burst=512)), networks={"*": "bridge:br0"}),
     "ovs": hardware(nics(receives=Bandwidth(average=1 << 20)), networks={"VM Network": "ovs:br1@42", "*": "ovs:br1"}),
     "macvtap": hardware(nics(sends=Bandwidth(average=500)), networks={"*": "macvtap:eth0"}),
+    "hostdevs": hardware(
+        nics(vlan=42).model_copy(update={"passthrough": ("PCI device 0", "PCI device 1", "Network adapter 1")}),
+        hostdevs={
+            "PCI device 0": "0000:3b:00.1",
+            "PCI device 1": "c0b26072-dd1b-4340-84fe-bf338c510818",
+            "Network adapter 1": "0000:5e:02.3",
+        },
+    ),
     "many_disks": hardware(
         make_vm(
             disks=tuple(Disk(key=2000 + n, label=f"Hard disk {n}", capacity_bytes=1 << 30) for n in range(17)), cdroms=1
@@ -117,6 +126,7 @@ CHANGES: dict[str, Any] = {
     "tpm": True,
     "hyperv": True,
     "sound": True,
+    "hostdevs": (HostDevice(kind="pci", address="0000:3b:00.0"),),
     "clock": "localtime",
     "cpus": 5,
     "sockets": 4,

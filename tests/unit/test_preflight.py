@@ -40,6 +40,7 @@ POOL: dict[str, Any] = {
 NODE: dict[str, Any] = {"id": 0, "cpus": (0, 1, 2, 3), "memory_bytes": 64 * GIB, "huge_pages": {2048: 512}}
 LATENCY: dict[str, Any] = {"profile": "latency"}
 DENSITY: dict[str, Any] = {"profile": "density"}
+GPU, MDEV = "0000:3b:00.0", "c0b26072-dd1b-4340-84fe-bf338c510818"
 WINDOWS: dict[str, Any] = {"guest_id": "windows2019srv_64Guest"}
 NIC: dict[str, Any] = {"key": 4000, "label": "Network adapter 1", "mac": "00:50:56:00:00:01", "network": "VM Network"}
 
@@ -119,6 +120,16 @@ def nic(**changes: Any) -> dict[str, Any]:
     return {"nics": (Nic(**NIC | changes),)}
 
 
+def passed(device: str, *labels: str, domains: tuple[Domain, ...] = ()) -> dict[str, Any]:
+    """A VM with devices of its host's, for which this one of the target's is given."""
+    labels = labels or ("PCI device 0",)
+    return {
+        "vm": {"passthrough": labels},
+        "options": {"hostdevs": dict.fromkeys(labels, device)},
+        "facts": {"host": Host(devices={GPU: True, MDEV: True, "0000:00:1f.0": False}), "domains": domains},
+    }
+
+
 def test_an_ordinary_vm_raises_no_concern() -> None:
     assert judge() == []
 
@@ -144,6 +155,14 @@ def test_an_ordinary_vm_raises_no_concern() -> None:
         ("tpm_is_left_behind", "warning", {"vm": {"tpm": True}}),
         ("fault_tolerance_is_on", "blocker", {"vm": {"fault_tolerance": True}}),
         ("passthrough_device", "blocker", {"vm": {"passthrough": ("PCI device 0",)}}),
+        ("hostdev_unknown", "blocker", {"options": {"hostdevs": {"GPU": "none"}}}),
+        ("hostdev_invalid", "blocker", passed("3b:00.0")),
+        ("hostdev_invalid", "blocker", passed(MDEV, "Network adapter 1")),
+        ("hostdev_missing", "blocker", passed("0000:3c:00.0")),
+        ("hostdev_without_iommu", "blocker", passed("0000:00:1f.0")),
+        ("hostdev_in_use", "blocker", passed(MDEV, domains=(Domain(uuid="u", name="n", hostdevs=(MDEV,)),))),
+        ("hostdev_in_use", "blocker", passed(GPU, "PCI device 0", "PCI device 1")),
+        ("passthrough_left_behind", "info", passed("none")),
         ("devices_left_behind", "info", {"vm": {"left_behind": ("Floppy drive 1",)}}),
         ("snapshots_are_flattened", "info", {"vm": {"snapshots": ("before update",)}}),
         ("pool_missing", "blocker", {"facts": {"pools": ()}}),
@@ -229,6 +248,10 @@ def test_what_each_rule_finds(code: str, severity: str, given: dict[str, Any]) -
         {"networks": {"VM Network": "lan"}},
         {"networks": {}, "options": {"networks": {"VM Network": "lan"}}},
         {"vm": {"nics": ()}, "networks": {}},
+        passed(GPU.upper()),
+        passed(MDEV),
+        passed(GPU, domains=(Domain(uuid="u", name="n", hostdevs=(GPU,), job="j1"),)),
+        passed(GPU, "Network adapter 1") | {"networks": {}},  # the card needs no network then
         {"networks": {"*": "bridge:br0"}, "facts": bridges(bridges={"br0": 9000}), "vm": nic(vlan=7, mtu=9000)},
         {"networks": {"*": "ovs:br0@7"}, "facts": bridges(ovs_bridges={"br0": 1500}), "vm": nic(vlan=7, mtu=1500)},
         {"networks": {"*": "ovs:br0"}, "facts": bridges(ovs_bridges={"br0": 1500}), "vm": nic(vlan=4095)},

@@ -31,6 +31,7 @@ RULES: tuple[Callable[[Case], dict[str, Any]], ...] = (
     disks.threads,
     cards.cards,
     disks.drives,
+    board.host_devices,
     board.sound,
     board.console,
 )

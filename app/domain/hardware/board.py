@@ -6,6 +6,7 @@ from typing import Any
 
 from app.domain.conversion import is_windows
 from app.domain.hardware.case import Case
+from app.domain.hostdevs import parse
 
 
 def identity(case: Case) -> dict[str, Any]:
@@ -41,6 +42,14 @@ def clock(case: Case) -> dict[str, Any]:
 def enlightenments(case: Case) -> dict[str, Any]:
     """Windows is told of its hypervisor in Hyper-V's words, where one is: it idles and keeps time better."""
     return {"hyperv": is_windows(case.vm) and case.accelerator == "kvm"}
+
+
+def host_devices(case: Case) -> dict[str, Any]:
+    """Those that the user gives in place of the source host's; a network card among them is a card."""
+    cards = {nic.label for nic in case.vm.nics}
+    labels = [label for label in case.vm.passthrough if label in case.move.options.hostdevs and label not in cards]
+    given = [parse(case.move.options.hostdevs[label]) for label in labels]
+    return {"hostdevs": tuple(device for device in given if device is not None)}
 
 
 def sound(case: Case) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from app.domain.hostdevs import HostDevice
 from app.domain.networks import Attachment, Bandwidth
 from app.domain.value import Value
 
@@ -23,7 +24,7 @@ class TargetDisk(Value):
 class TargetNic(Value):
     mac: str
     attachment: Attachment
-    model: Literal["virtio", "e1000e"]
+    model: Literal["virtio", "e1000e"]  # but for a hostdev, which is what it is
     link_up: bool = True
     queues: int = 1
     sends: Bandwidth | None = None
@@ -53,6 +54,7 @@ class Hardware(Value):
     tpm: bool = False  # an emulated, empty one
     hyperv: bool = False  # Windows is told of its hypervisor
     sound: bool = False
+    hostdevs: tuple[HostDevice, ...] = ()
     clock: Literal["utc", "localtime"] = "utc"  # what the real-time clock counts in
     cpus: int
     sockets: int  # together they may have room for more CPUs than there are now

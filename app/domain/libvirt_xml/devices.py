@@ -5,6 +5,7 @@ from __future__ import annotations
 from xml.etree.ElementTree import Element, SubElement
 
 from app.domain.hardware.model import Hardware, TargetDisk, TargetNic
+from app.domain.hostdevs import HostDevice, pci_address
 from app.domain.libvirt_xml.elements import add_text
 from app.domain.networks import Bandwidth
 
@@ -19,14 +20,16 @@ _SOURCES = {  # an attachment's kind → the interface's, and what its source is
 def add(devices: Element, hw: Hardware) -> None:
     for index, disk in enumerate(hw.disks):
         devices.append(_disk(disk, first=index == 0))
-    for device in hw.cdroms:
-        devices.append(_cdrom(device))
+    for name in hw.cdroms:
+        devices.append(_cdrom(name))
     if any(disk.bus == "scsi" for disk in hw.disks):
         controller = SubElement(devices, "controller", type="scsi", model="virtio-scsi")
         if hw.io_threads:
             SubElement(controller, "driver", iothread="1")
     for nic in hw.nics:
         devices.append(interface_xml(nic))
+    for device in hw.hostdevs:
+        devices.append(_host_device(device))
     _console(devices, hw)
     if hw.sound:
         SubElement(devices, "sound", model="ich9")
@@ -39,6 +42,8 @@ def add(devices: Element, hw: Hardware) -> None:
 
 def interface_xml(spec: TargetNic) -> Element:
     """A card, as it is in a domain."""
+    if spec.attachment.kind == "hostdev":
+        return _card_of_the_host(spec)
     kind, source = _SOURCES[spec.attachment.kind]
     nic = Element("interface", type=kind)
     SubElement(nic, "mac", address=spec.mac)
@@ -48,8 +53,7 @@ def interface_xml(spec: TargetNic) -> Element:
             source_xml.set("mode", "bridge")
         case "ovs":
             SubElement(nic, "virtualport", type="openvswitch")
-    if spec.attachment.vlan is not None:
-        SubElement(SubElement(nic, "vlan"), "tag", id=str(spec.attachment.vlan))
+    _add_vlan(nic, spec)
     if spec.sends or spec.receives:
         bandwidth = SubElement(nic, "bandwidth")
         for direction, limit in (("inbound", spec.receives), ("outbound", spec.sends)):  # as the guest sees them
@@ -61,6 +65,31 @@ def interface_xml(spec: TargetNic) -> Element:
     if not spec.link_up:
         SubElement(nic, "link", state="down")
     return nic
+
+
+def _card_of_the_host(spec: TargetNic) -> Element:
+    nic = Element("interface", type="hostdev", managed="yes")
+    SubElement(nic, "mac", address=spec.mac)
+    SubElement(SubElement(nic, "source"), "address", {"type": "pci"} | pci_address(spec.attachment.name))
+    _add_vlan(nic, spec)
+    return nic
+
+
+def _add_vlan(nic: Element, spec: TargetNic) -> None:
+    if spec.attachment.vlan is not None:
+        SubElement(SubElement(nic, "vlan"), "tag", id=str(spec.attachment.vlan))
+
+
+def _host_device(device: HostDevice) -> Element:
+    """`managed`: libvirt takes a PCI device from its driver while the guest runs, and gives it back."""
+    hostdev = Element("hostdev", mode="subsystem", type=device.kind)
+    if device.kind == "pci":
+        hostdev.set("managed", "yes")
+        SubElement(SubElement(hostdev, "source"), "address", pci_address(device.address))
+    else:
+        hostdev.set("model", "vfio-pci")
+        SubElement(SubElement(hostdev, "source"), "address", uuid=device.address)
+    return hostdev
 
 
 def _in_kib(limit: Bandwidth) -> dict[str, str]:

@@ -16,7 +16,7 @@ from app.domain.libvirt_xml import NAMESPACE, domain_xml
 from app.domain.models import Domain
 from app.process import run
 from workers.targets.libvirt.connection import Connection
-from workers.targets.libvirt.host import pinned
+from workers.targets.libvirt.host import hostdevs, pinned
 from workers.targets.libvirt.picture import as_png
 
 PICTURE_LIMIT = 64 << 20
@@ -48,12 +48,14 @@ _NO_ANSWER = {
 
 
 def describe(domain: Any) -> Domain:
+    xml = domain.XMLDesc()
     return Domain(
         uuid=domain.UUIDString(),
         name=domain.name(),
         running=bool(domain.isActive()),
         job=owning_job(domain),
-        pinned=pinned(domain.XMLDesc()),
+        pinned=pinned(xml),
+        hostdevs=hostdevs(xml),
     )
 
 

@@ -15,6 +15,8 @@ from app.process import run
 KSM = Path("/sys/kernel/mm/ksm/run")
 MOUNTS = Path("/proc/mounts")
 DEVICES = Path("/sys/class/net")
+PCI_DEVICES = Path("/sys/bus/pci/devices")
+MEDIATED_DEVICES = Path("/sys/bus/mdev/devices")
 ETHERNET = "1"  # ARPHRD_ETHER
 ANSWER_SECONDS = 10.0
 ORDINARY_PAGE_KIB = 4
@@ -34,8 +36,14 @@ def describe(connection: Any) -> Host:
             for name, path in linked.items()
             if name not in switches and not (path / "bridge").is_dir() and not (path / "tun_flags").exists()
         },
+        devices=devices(PCI_DEVICES, MEDIATED_DEVICES),
         ksm=ksm(KSM),
     )
+
+
+def devices(pci: Path, mediated: Path) -> dict[str, bool]:
+    found = {path.name: (path / "iommu_group").exists() for path in _entries(pci)}
+    return found | {path.name.lower(): True for path in _entries(mediated)}
 
 
 def is_ethernet(device: Path) -> bool:
@@ -73,11 +81,31 @@ def pinned(domain_xml: str) -> tuple[int, ...]:
     return tuple(sorted({int(cpuset) for pin in pins if (cpuset := pin.get("cpuset", "")).isdecimal()}))
 
 
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text().strip()
     except OSError:
         return ""
+
+
+def hostdevs(domain_xml: str) -> tuple[str, ...]:
+    """The host's devices that a domain has: addresses of PCI and UUIDs of mediated ones."""
+    root = fromstring(domain_xml)
+    given = root.findall("devices/hostdev/source/address") + root.findall(
+        "devices/interface[@type='hostdev']/source/address"
+    )
+    return tuple(_device_name(address) for address in given if address.get("uuid") or address.get("function"))
+
+
+def _device_name(address: Element) -> str:
+    if uuid := address.get("uuid"):
+        return uuid.lower()
+    domain, bus, slot, function = (int(address.get(part, "0"), 0) for part in ("domain", "bus", "slot", "function"))
+    return f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}"
 
 
 def _node(connection: Any, cell: Element, mounted: bool) -> HostNode:
