@@ -18,8 +18,8 @@ TABLE = ROOT / "docs" / "guests.md"
 GOOD = "as it was"
 CHANGES_GUESTS = (
     "app/domain/conversion.py",
-    "app/domain/hardware.py",
-    "app/domain/libvirt_xml.py",
+    "app/domain/hardware/*.py",
+    "app/domain/libvirt_xml/*.py",
     "workers/steps/convert.py",
     "workers/steps/define.py",
     "converters/*.py",

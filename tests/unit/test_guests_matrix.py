@@ -11,6 +11,7 @@ from tests.guests import results, sealed
 from tests.guests.contract import differences
 from tests.guests.table import render
 from tests.lab.recipes import DEBIAN12, RECIPES
+from tests.service import ROOT
 
 BEFORE: dict[str, Any] = {
     "hostname": "a",
@@ -107,6 +108,7 @@ def test_what_moved_a_guest_well_does_not_move_it_again(tmp_path: Path, monkeypa
 
 
 def test_the_code_that_changes_guests() -> None:
+    assert all(list(ROOT.glob(pattern)) for pattern in results.CHANGES_GUESTS)
     names = {path.name for path in results.code()}
-    assert {"linux.py", "virt_v2v.py", "native.py", "offline.py", "hardware.py", "define.py"} <= names
+    assert {"linux.py", "virt_v2v.py", "native.py", "offline.py", "disks.py", "tuning.py", "define.py"} <= names
     assert not names & {"vmdk.py", "vmx.py", "ovf.py", "qcow2_writer.py", "nbd_uri.py"}
