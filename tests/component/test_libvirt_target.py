@@ -109,17 +109,6 @@ def test_what_the_guest_says_on_its_serial_port_is_in_the_log(host: LibvirtHost,
     target.delete_volume(path.name)
 
 
-def test_uefi_starts_and_its_nvram_goes_with_the_domain(host: LibvirtHost, target: LibvirtTarget) -> None:
-    hw = hardware(target, host, target.create_volume("vmferry-efi-0.qcow2", MIB), firmware="efi", secure_boot=True)
-    target.define(hw)
-    target.start(hw.uuid)
-    nvram = Path(host.connection.lookupByUUIDString(hw.uuid).XMLDesc().split("<nvram")[1].split(">")[1].split("<")[0])
-    assert nvram.exists()
-    target.stop(hw.uuid)
-    target.undefine(hw.uuid)
-    assert not nvram.exists()
-
-
 def test_a_domain_of_its_own_cpus_and_memory_starts(host: LibvirtHost, target: LibvirtTarget) -> None:
     """All that the profile latency asks for but huge pages, which are the host's to reserve, and locked memory, which a
     daemon in a container may not be allowed.
