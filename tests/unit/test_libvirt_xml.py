@@ -6,22 +6,28 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from pydantic import ValidationError
 
+import app.domain.hardware as table
 from app.domain.errors import InvalidRequest
 from app.domain.hardware import hardware_for
-from app.domain.hardware.model import Hardware, NumaCell
+from app.domain.hardware.case import Case
+from app.domain.hardware.model import Hardware, NumaCell, TargetDisk, TargetNic
 from app.domain.host import Host, HostNode
 from app.domain.hostdevs import HostDevice
 from app.domain.libvirt_xml import NAMESPACE, domain_xml
 from app.domain.models import VM, Disk, ImageOptions
 from app.domain.networks import Attachment, Bandwidth
+from app.domain.value import Value
 from tests.unit.moves import UUID, make_move, make_vm
 
+Rule = Callable[[Case], dict[str, Any]]
 GOLDEN = Path(__file__).parent / "golden"
 HOSTILE = "</name>&\"'<x/>$(touch p)`;-rf ../ü"
 
@@ -39,6 +45,10 @@ def nics(**changes: Any) -> VM:
     return make_vm(nics=tuple(nic.model_copy(update=changes) for nic in make_vm().nics))
 
 
+def given(vm: VM | None = None, **more: Any) -> dict[str, Any]:
+    return {"vm": vm, **more}
+
+
 def hardware(
     vm: Any = None, *, accelerator: Any = "kvm", serial_log: str = "", has_tpm: bool = False, **options: Any
 ) -> Hardware:
@@ -54,16 +64,16 @@ def hardware(
     )
 
 
-CASES = {
-    "cold": hardware(serial_log="/var/log/libvirt/qemu/vmferry-j1-serial.log"),
-    "disk_only": hardware(strategy="disk_only"),
-    "raw": hardware(image=ImageOptions(format="raw", discard=False)),
-    "efi_tcg": hardware(make_vm(firmware="efi"), accelerator="tcg"),
-    "efi_secure_windows": hardware(
+GIVEN: dict[str, dict[str, Any]] = {
+    "cold": given(serial_log="/var/log/libvirt/qemu/vmferry-j1-serial.log"),
+    "disk_only": given(strategy="disk_only"),
+    "raw": given(image=ImageOptions(format="raw", discard=False)),
+    "efi_tcg": given(make_vm(firmware="efi"), accelerator="tcg"),
+    "efi_secure_windows": given(
         make_vm(firmware="efi", secure_boot=True, guest_id="windows2019srv_64Guest", tpm=True), has_tpm=True
     ),
-    "compat": hardware(make_vm(cdroms=1, sound=True), converter="compat"),
-    "limits": hardware(
+    "compat": given(make_vm(cdroms=1, sound=True), converter="compat"),
+    "limits": given(
         make_vm(
             cpu_hot_add=True,
             cpu_shares=8000,
@@ -77,15 +87,15 @@ CASES = {
             ),
         )
     ),
-    "latency": hardware(make_vm(cpus=2), profile="latency"),
-    "latency_numa": hardware(make_vm(numa_nodes=2, memory_bytes=4 << 30), profile="latency"),
-    "latency_unconverted": hardware(profile="latency", converter="compat"),
-    "density": hardware(profile="density"),
-    "room_to_grow": hardware(make_vm(cpu_hot_add=True, memory_hot_add=True, memory_reservation_bytes=2 << 30)),
-    "bridge": hardware(nics(sends=Bandwidth(average=1 << 20, peak=2 << 20, burst=512)), networks={"*": "bridge:br0"}),
-    "ovs": hardware(nics(receives=Bandwidth(average=1 << 20)), networks={"VM Network": "ovs:br1@42", "*": "ovs:br1"}),
-    "macvtap": hardware(nics(sends=Bandwidth(average=500)), networks={"*": "macvtap:eth0"}),
-    "hostdevs": hardware(
+    "latency": given(make_vm(cpus=2), profile="latency"),
+    "latency_numa": given(make_vm(numa_nodes=2, memory_bytes=4 << 30), profile="latency"),
+    "latency_unconverted": given(profile="latency", converter="compat"),
+    "density": given(profile="density"),
+    "room_to_grow": given(make_vm(cpu_hot_add=True, memory_hot_add=True, memory_reservation_bytes=2 << 30)),
+    "bridge": given(nics(sends=Bandwidth(average=1 << 20, peak=2 << 20, burst=512)), networks={"*": "bridge:br0"}),
+    "ovs": given(nics(receives=Bandwidth(average=1 << 20)), networks={"VM Network": "ovs:br1@42", "*": "ovs:br1"}),
+    "macvtap": given(nics(sends=Bandwidth(average=500)), networks={"*": "macvtap:eth0"}),
+    "hostdevs": given(
         nics(vlan=42).model_copy(update={"passthrough": ("PCI device 0", "PCI device 1", "Network adapter 1")}),
         hostdevs={
             "PCI device 0": "0000:3b:00.1",
@@ -93,12 +103,14 @@ CASES = {
             "Network adapter 1": "0000:5e:02.3",
         },
     ),
-    "many_disks": hardware(
+    "many_disks": given(
         make_vm(
             disks=tuple(Disk(key=2000 + n, label=f"Hard disk {n}", capacity_bytes=1 << 30) for n in range(17)), cdroms=1
         )
     ),
 }
+
+CASES = {name: hardware(**arguments) for name, arguments in GIVEN.items()}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -107,6 +119,38 @@ def test_golden(name: str, request: pytest.FixtureRequest) -> None:
     if request.config.getoption("--regenerate", default=False):
         path.write_text(domain_xml(CASES[name]))
     assert domain_xml(CASES[name]) == path.read_text()
+
+
+def changed_without(monkeypatch: pytest.MonkeyPatch, keep: Callable[[Rule, str], bool]) -> list[str]:
+    """The cases whose domain differs, or cannot be made, when the rules set only the fields that `keep` says."""
+
+    def part(rule: Rule) -> Rule:
+        return lambda case: {field: value for field, value in rule(case).items() if keep(rule, field)}
+
+    monkeypatch.setattr(table, "RULES", tuple(part(rule) for rule in table.RULES))
+    changed = []
+    for name, arguments in GIVEN.items():
+        try:
+            same = domain_xml(hardware(**arguments)) == (GOLDEN / f"{name}.xml").read_text()
+        except ValidationError:
+            same = False
+        if not same:
+            changed.append(name)
+    return changed
+
+
+@pytest.mark.parametrize("rule", table.RULES, ids=lambda rule: rule.__name__)
+def test_each_rule_matters(rule: Rule, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert changed_without(monkeypatch, lambda other, _field: other is not rule)
+
+
+@pytest.mark.parametrize("field", sorted(set(Hardware.model_fields) - {"machine"}))
+def test_each_field_of_a_rule_matters(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert changed_without(monkeypatch, lambda _rule, other: other != field)
+
+
+def test_with_all_rules_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert changed_without(monkeypatch, lambda _rule, _field: True) == []
 
 
 def test_there_is_no_golden_file_without_a_case() -> None:
@@ -156,6 +200,50 @@ CHANGES: dict[str, Any] = {
 def test_every_field_of_hardware_reaches_the_xml(field: str) -> None:
     base = hardware(make_vm(firmware="efi" if field == "secure_boot" else "bios"))
     assert domain_xml(base.model_copy(update={field: CHANGES[field]})) != domain_xml(base)
+
+
+DISK = TargetDisk(path="/0", bus="virtio", device="vda", serial="s")
+NIC = TargetNic(mac="00:50:56:00:00:01", attachment=Attachment(kind="network", name="lan"), model="virtio")
+PARTS: dict[str, tuple[Value, dict[str, Any]]] = {
+    "disks": (
+        DISK,
+        {
+            "path": "/1",
+            "format": "raw",
+            "discard": False,
+            "bus": "scsi",
+            "device": "vdb",
+            "serial": "t",
+            "iops_limit": 5,
+            "direct": True,
+            "thread": 1,
+        },
+    ),
+    "nics": (
+        NIC,
+        {
+            "mac": "00:50:56:00:00:02",
+            "attachment": Attachment(kind="bridge", name="lan"),
+            "model": "e1000e",
+            "link_up": False,
+            "queues": 2,
+            "sends": Bandwidth(average=5),
+            "receives": Bandwidth(average=5),
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("part", "field"), [(part, field) for part in PARTS for field in type(PARTS[part][0]).model_fields]
+)
+def test_every_field_of_a_part_reaches_the_xml(part: str, field: str) -> None:
+    plain, changes = PARTS[part]
+    before, after = (
+        domain_xml(hardware().model_copy(update={part: (found,)}))
+        for found in (plain, plain.model_copy(update={field: changes[field]}))
+    )
+    assert before != after
 
 
 def test_hostile_values_stay_values() -> None:
