@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -85,6 +86,15 @@ def test_libvirts_schema_takes_the_golden_domains(case: str, host: LibvirtHost, 
     hw = CASES[case].model_copy(update={"uuid": str(uuid.uuid4()), "name": name, "accelerator": "tcg"})
     domain = host.connection.defineXMLFlags(domain_xml(hw), libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
     domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
+
+
+def test_many_disks_are_on_one_controller_of_virtio(host: LibvirtHost, target: LibvirtTarget) -> None:
+    name = f"vmferry-many-{host.pool}"
+    hw = CASES["many_disks"].model_copy(update={"uuid": str(uuid.uuid4()), "name": name, "accelerator": "tcg"})
+    domain = host.connection.defineXMLFlags(domain_xml(hw), libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+    models = re.findall("<controller type='scsi' index='[0-9]+' model='([^']*)'", domain.XMLDesc())
+    domain.undefine()
+    assert models == ["virtio-scsi"]
 
 
 def test_what_the_guest_says_on_its_serial_port_is_in_the_log(host: LibvirtHost, target: LibvirtTarget) -> None:

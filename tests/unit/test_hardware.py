@@ -104,6 +104,26 @@ def test_many_disks_go_to_virtio_scsi_in_their_order() -> None:
     assert buses(17)[-1] == ("scsi", "sdq")
 
 
+@pytest.mark.parametrize("controller", ["pvscsi", "lsilogic", "lsisas", "buslogic", "ahci", "nvme", "ide", "unknown"])
+def test_disks_of_every_controller_come_to_virtio_in_their_order(controller: str) -> None:
+    disks = tuple(
+        Disk(key=key, label="d", capacity_bytes=1, controller=kind) for key, kind in ((7, controller), (3, "pvscsi"))
+    )
+    hw = hardware(make_vm(disks=disks))
+    assert [(disk.path, disk.bus, disk.device) for disk in hw.disks] == [
+        (PATHS[0], "virtio", "vda"),
+        (PATHS[1], "virtio", "vdb"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "adapter", ["vmxnet3", "vmxnet2", "vmxnet", "e1000e", "e1000", "pcnet32", "sriovethernetcard", "unknown"]
+)
+def test_cards_of_every_model_become_virtio(adapter: str) -> None:
+    cards = tuple(nic.model_copy(update={"adapter": adapter}) for nic in make_vm().nics)
+    assert {nic.model for nic in hardware(make_vm(nics=cards)).nics} == {"virtio"}
+
+
 def test_a_disks_limit_is_kept() -> None:
     disks = (Disk(key=1, label="a", capacity_bytes=1, iops_limit=500), Disk(key=2, label="b", capacity_bytes=1))
     assert [disk.iops_limit for disk in hardware(make_vm(disks=disks)).disks] == [500, None]

@@ -19,7 +19,7 @@ _SOURCES = {  # an attachment's kind → the interface's, and what its source is
 
 def add(devices: Element, hw: Hardware) -> None:
     for index, disk in enumerate(hw.disks):
-        devices.append(_disk(disk, first=index == 0))
+        devices.append(_disk(disk, index))
     for name in hw.cdroms:
         devices.append(_cdrom(name))
     if any(disk.bus == "scsi" for disk in hw.disks):
@@ -97,7 +97,7 @@ def _in_kib(limit: Bandwidth) -> dict[str, str]:
     return {name: str(max(1, size // 1024)) for name, size in sizes.items() if size}
 
 
-def _disk(spec: TargetDisk, *, first: bool) -> Element:
+def _disk(spec: TargetDisk, index: int) -> Element:
     disk = Element("disk", type="file", device="disk")
     # Unless it is asked for, no cache mode is named: QEMU's default honours every flush of the guest and, unlike
     # "none", needs no O_DIRECT, which not every file system of a pool has.
@@ -114,8 +114,10 @@ def _disk(spec: TargetDisk, *, first: bool) -> Element:
     if spec.iops_limit is not None:
         add_text(SubElement(disk, "iotune"), "total_iops_sec", str(spec.iops_limit))
     add_text(disk, "serial", spec.serial)
-    if first:
+    if index == 0:
         SubElement(disk, "boot", order="1")
+    if spec.bus == "scsi":  # libvirt would put seven on our controller, and the others on its own, of another model
+        SubElement(disk, "address", type="drive", controller="0", bus="0", target=str(index), unit="0")
     return disk
 
 
