@@ -135,7 +135,7 @@ class Lab:
             for number, disk in enumerate(vm.disks):
                 path = Path(work) / f"{number}.raw"
                 disk.make(path)
-                spec["disks"].append({"path": str(path), "mode": disk.mode, "thin": disk.thin, "bus": disk.bus})
+                spec["disks"].append({**asdict(disk), "source": None, "path": str(path)})
             return str(self._call("add", spec))
 
     def vm(self, key: str) -> dict[str, Any]:

@@ -15,7 +15,8 @@ class DiskSpec:
 
     format belongs to source: raw or qcow2. mode is VMware's disk mode, for example independent_persistent. bus is the
     number of its PVSCSI controller.
-    thin is what vSphere says of it; on this machine every disk is sparse.
+    thin is what vSphere says of it; on this machine every disk is sparse. backing: flat, rdm_virtual, rdm_physical or
+    pmem; only a flat disk can be read, and only one that is neither encrypted nor shared is meant to be.
     """
 
     source: Path | None = None
@@ -26,6 +27,9 @@ class DiskSpec:
     mode: str = "persistent"
     thin: bool = True
     bus: int = 0
+    backing: str = "flat"
+    multi_writer: bool = False
+    encrypted: bool = False
 
     def make(self, path: Path) -> None:
         """Write the disk's content to a new raw file."""
@@ -65,7 +69,8 @@ class NicSpec:
 @dataclass(frozen=True)
 class VmSpec:
     """A VM. shutdown: "ok", or "hangs" for a guest that ignores a shutdown. guest_id is VMware's. folder is the one in
-    the datastore, which also names its files.
+    the datastore, which also names its files. What begins with shared_bus is shown of the VM, and changes nothing that
+    it does; passthrough names devices of its host: pci or vgpu; connection is vCenter's to the VM.
     """
 
     name: str
@@ -90,3 +95,12 @@ class VmSpec:
     cpu_reservation_mhz: int = 0
     memory_reservation_mib: int = 0
     folder: str = ""
+    shared_bus: bool = False
+    encrypted: bool = False
+    fault_tolerance: bool = False
+    suspended: bool = False
+    template: bool = False
+    tpm: bool = False
+    passthrough: tuple[str, ...] = ()
+    uuid: str = ""
+    connection: str = "connected"

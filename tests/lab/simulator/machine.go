@@ -40,14 +40,19 @@ type VMSpec struct {
 	MemoryHotAdd      bool  `json:"memory_hot_add"`
 	CPUReservation    int64 `json:"cpu_reservation_mhz"`
 	MemoryReservation int64 `json:"memory_reservation_mib"`
+
+	Oddities
 }
 
 // DiskSpec names a raw file, which the lab takes over.
 type DiskSpec struct {
-	Path string `json:"path"`
-	Mode string `json:"mode"` // persistent | independent_persistent | ...
-	Thin bool   `json:"thin"`
-	Bus  int    `json:"bus"` // the number of its SCSI controller
+	Path        string `json:"path"`
+	Mode        string `json:"mode"` // persistent | independent_persistent | ...
+	Thin        bool   `json:"thin"`
+	Bus         int    `json:"bus"`     // the number of its SCSI controller
+	Backing     string `json:"backing"` // flat | rdm_virtual | rdm_physical | pmem
+	MultiWriter bool   `json:"multi_writer"`
+	Encrypted   bool   `json:"encrypted"`
 }
 
 type NICSpec struct {
@@ -207,9 +212,13 @@ func (l *Lab) complete(ctx context.Context, ref types.ManagedObjectReference, m 
 		}
 	}
 	if m.spec.On {
-		return l.power(ref, true, true)
+		if err := l.power(ref, true, true); err != nil {
+			return err
+		}
+	} else {
+		as.WithLock(vm, func() { l.powerChanged(as, &vm.VirtualMachine) })
 	}
-	as.WithLock(vm, func() { l.powerChanged(as, &vm.VirtualMachine) })
+	l.oddities(vm, m.spec)
 	return nil
 }
 
