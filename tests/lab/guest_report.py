@@ -13,7 +13,8 @@ import subprocess
 import time
 from pathlib import Path
 
-ENABLED = ("systemctl", "list-unit-files", "--state=enabled", "--no-legend", "--plain")
+# of the files, not of the running systemd: on a busy host without KVM that answers too late
+ENABLED = ("systemctl", "--root=/", "list-unit-files", "--state=enabled", "--no-legend", "--plain")
 MOUNTS = ("findmnt", "--real", "--noheadings", "--raw", "--output", "TARGET,FSTYPE,UUID")
 NETWORK_SECONDS = 30  # some managers are online before the last address is there
 
