@@ -26,7 +26,7 @@ KNOWN = (
         "Windows did not shut down fully. Start it, turn fast start-up off (powercfg /h off), shut it down, retry.",
     ),
     Known(
-        r"LUKS|BitLocker|passphrase|encrypted",
+        r"LUKS|BitLocker|passphrase|encrypted|could not read key",
         UnsupportedGuest,
         "The disk is encrypted: decrypt it in the guest before the move, or use the converter compat.",
     ),

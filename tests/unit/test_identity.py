@@ -150,6 +150,7 @@ def test_modules_in_an_initramfs() -> None:
             "powercfg",
         ),
         ("could not find key to open LUKS encrypted /dev/sda2", UnsupportedGuest, "decrypt"),
+        ("virt-v2v-in-place: could not read key from user", UnsupportedGuest, "decrypt"),
         ("there are no virtio drivers available for this version of Windows", UnsupportedGuest, "VIRTIO_WIN"),
         ("not enough free space for conversion on filesystem ‘/’.  2.1 MB free < 20 MB needed", NoSpace, "too full"),
         ("no bootloader detected", UnsupportedGuest, "native"),

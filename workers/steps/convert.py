@@ -55,7 +55,7 @@ def _by_the_best_converter(ctx: StepContext, bases: Sequence[Path]) -> GuestRepo
             ctx.event(f"{choice.converter} does not take this guest: {error.message}", level="warning")
             refused = refused or error
         else:
-            return report.model_copy(update={"reason": choice.reason})
+            return report.model_copy(update={"reason": refused.message if refused else choice.reason})
     raise refused or UnsupportedGuest("no converter takes this guest", "Ask for the converter compat.")
 
 
