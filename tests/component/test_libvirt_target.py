@@ -138,6 +138,22 @@ def test_a_domain_of_its_own_cpus_and_memory_starts(host: LibvirtHost, target: L
     assert found.pinned == hw.pins
 
 
+def test_cpus_and_memory_can_be_added_while_it_runs(host: LibvirtHost, target: LibvirtTarget) -> None:
+    path = target.create_volume("vmferry-room-0.qcow2", MIB)
+    hw = hardware(target, host, path, cpu_hot_add=True, memory_hot_add=True)
+    target.define(hw)
+    target.start(hw.uuid)
+    domain = host.connection.lookupByUUIDString(hw.uuid)
+    domain.setVcpusFlags(2, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    domain.attachDeviceFlags(
+        "<memory model='dimm'><target><size unit='MiB'>128</size><node>0</node></target></memory>",
+        libvirt.VIR_DOMAIN_AFFECT_LIVE,
+    )
+    assert domain.vcpusFlags(libvirt.VIR_DOMAIN_AFFECT_LIVE) == 2
+    assert domain.info()[1] * 1024 == hw.memory_bytes + 128 * MIB
+    target.stop(hw.uuid)
+
+
 @pytest.fixture
 def bridge() -> Iterator[str]:
     """A Linux bridge with a dummy card's end of it, which macvtap can take."""
