@@ -146,6 +146,17 @@ def test_a_target_says_how_its_images_are_made(api: Service) -> None:
     assert problem(refused, 422, "invalid_request")["errors"][0]["pointer"] == "/image/cluster_kib"
 
 
+def test_a_profile_and_devices_of_the_host_are_asked_for_with_a_job(api: Service) -> None:
+    def dry(**options: Any) -> Any:
+        body = {"source": "lab", "vm": "guest1", "target": "here", "options": options}
+        return api.http.post("/v1/jobs", params={"dry_run": True}, json=body)
+
+    assert 'freePageReporting="on"' in dry(profile="density").json()["domain_xml"]
+    found = dry(profile="latency", hostdevs={"GPU": "none"}).json()["concerns"]
+    assert {"profile_needs_check", "hostdev_unknown"} <= {concern["code"] for concern in found}
+    assert problem(dry(profile="fast"), 422, "invalid_request")["errors"][0]["pointer"] == "/options/profile"
+
+
 def test_a_remote_target_is_refused_with_its_reason(api: Service) -> None:
     body = problem(
         api.http.post("/v1/targets", json={"name": "far", "uri": "qemu+ssh://kvm1/system"}), 422, "target_is_remote"

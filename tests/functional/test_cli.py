@@ -198,6 +198,11 @@ def test_a_dry_run_shows_the_domain_and_does_nothing(service: Service, host: Lib
     done = service.run(*migrate(vm, "--dry-run", "--target-name", f"dry-{os.getpid()}"))
     assert f"<name>dry-{os.getpid()}</name>" in done.stdout
     assert not [domain for domain in host.domains() if domain.name().startswith("dry-")]
+    dense = service.json(*migrate(vm, "--dry-run", "--profile", "density"))
+    assert "profile_without_balloon" in {concern["code"] for concern in dense["concerns"]}
+    refused = service.run(*migrate(vm, "--dry-run", "--hostdev", "GPU=none"), check=False)
+    assert refused.returncode == 3
+    assert "no device of its host named GPU" in refused.stderr
     assert not service.json("job", "list")
 
 
