@@ -191,7 +191,9 @@ def mend_mounts(g: Any) -> list[dict[str, str]]:
             g.write(path, mended)
     cause = "the guest mounts {} by that name, and it has no UUID to go by"
     return [
-        concern("mount_by_device", "warning", cause.format(device), "Check its mounts after the move.")
+        concern(
+            "mount_by_device", "warning", cause.format(device), "After the move, look at that line of its /etc/fstab."
+        )
         for device in sorted(unknown)
     ]
 
@@ -215,8 +217,12 @@ def make_removable(g: Any) -> list[dict[str, str]]:
                     if g.is_file(companion, followsymlinks=True):
                         g.cp(companion, boot)
             return []
-    cause = "the guest's EFI partition has no boot loader that is known"
-    return [concern("uefi_loader_unknown", "warning", cause, "If it does not boot, choose its loader in the firmware.")]
+    cause = "the guest's EFI partition has no boot loader that is known, and its boot entry stays behind"
+    return [
+        concern(
+            "uefi_loader_unknown", "warning", cause, "If it does not boot, choose its loader in the firmware's menu."
+        )
+    ]
 
 
 # ---- what stays of VMware
@@ -230,7 +236,7 @@ def remove_vmware_tools(g: Any) -> list[dict[str, str]]:
         _uninstall_tools(g)
     except RuntimeError as error:
         cause = f"VMware's guest tools are still installed; they stay idle outside VMware. Removing them: {error}"
-        return [concern("vmware_tools_left", "info", cause[:500], "Remove the package.")]
+        return [concern("vmware_tools_left", "info", cause[:500], "In the guest, remove the package open-vm-tools.")]
     return []
 
 

@@ -71,7 +71,14 @@ class Messages:
         if kind == "error":
             self.errors.append(message)
         elif kind == "warning":
-            self.concerns.append(Concern(code="virt_v2v_warning", severity="warning", cause=message))
+            self.concerns.append(
+                Concern(
+                    code="virt_v2v_warning",
+                    severity="warning",
+                    cause=f"virt-v2v warns: {message}",
+                    remedy="The conversion went on. See after the move whether it matters to this guest.",
+                )
+            )
         self._log(f"virt-v2v {kind}: {message}" if kind != "message" else f"virt-v2v: {message}")
 
 

@@ -32,7 +32,7 @@ def _check(disk: Disk) -> Iterable[Concern]:
         yield Concern(
             code="disk_backing_unknown",
             severity="blocker",
-            cause=f"{where} has a backing of a kind that cannot be exported ({disk.backing})",
+            cause=f"{where} is no file that an export can carry: it lies in persistent memory, or as some other kind",
             remedy="Move it to a datastore as an ordinary virtual disk first.",
         )
     if disk.mode.startswith("independent"):

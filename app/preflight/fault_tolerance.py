@@ -12,6 +12,6 @@ def check(move: Move, _facts: TargetFacts) -> Iterable[Concern]:
         yield Concern(
             code="fault_tolerance_is_on",
             severity="blocker",
-            cause=f"Fault Tolerance is on for {move.vm.name}",
+            cause=f"Fault Tolerance is on for {move.vm.name}: it is two VMs in step, and vSphere exports neither",
             remedy="Turn Fault Tolerance off: the secondary VM goes away, the primary can be moved.",
         )

@@ -24,13 +24,13 @@ def check(move: Move, facts: TargetFacts) -> Iterable[Concern]:
         yield Concern(
             code="pool_type_unsupported",
             severity="blocker",
-            cause=f"the pool {name} is of type {pool.type}: only pools of files take qcow2 volumes",
+            cause=f"the pool {name} on {move.target.name} is of type {pool.type}: only pools of files take volumes",
             remedy=f"Use a pool of type {', '.join(FILE_POOLS)}.",
         )
     elif not pool.active:
         yield Concern(
             code="pool_inactive",
             severity="blocker",
-            cause=f"the pool {name} is not active",
-            remedy="Start it: virsh pool-start.",
+            cause=f"the pool {name} on {move.target.name} is not active: no volume can be made in it",
+            remedy=f"Start it (virsh pool-start {name}) and check the target again.",
         )

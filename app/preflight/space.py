@@ -22,11 +22,17 @@ def check(move: Move, facts: TargetFacts) -> Iterable[Concern]:
     reserved = sum(item.bytes for item in move.reserved)
     whole = move.target.image.preallocation in ("falloc", "full")
     least = capacity if whole else capacity * LEAST
-    figures = f"the pool {pool.name} has {size_text(free)} free, the disks' capacity is {size_text(capacity)}"
+    where = f"the pool {pool.name} on {move.target.name}"
+    figures = f"{where} has {size_text(free)} free, the disks' capacity is {size_text(capacity)}"
     if reserved:
         figures += f", and {size_text(reserved)} are reserved by {_holders(move)}"
     if free < least:
-        yield Concern(code="pool_full", severity="blocker", cause=figures, remedy="Make room, or use another pool.")
+        yield Concern(
+            code="pool_full",
+            severity="blocker",
+            cause=f"{figures}: they will take more than that",
+            remedy="Make room, or use another pool.",
+        )
     elif free - reserved < least:
         yield Concern(
             code="pool_is_reserved",

@@ -12,6 +12,6 @@ def check(move: Move, _facts: TargetFacts) -> Iterable[Concern]:
         yield Concern(
             code="vm_is_template",
             severity="blocker",
-            cause=f"{move.vm.name} is a template",
+            cause=f"{move.vm.name} is a template: it cannot be started, so nothing shows whether its guest works",
             remedy="Deploy a VM from it, or convert it to a VM, and move that.",
         )

@@ -176,7 +176,7 @@ def test_messages_become_log_lines_concerns_and_errors() -> None:
         messages.line(json.dumps({"message": f"a {kind}", "timestamp": "x", "type": kind}))
     for line in ("not json", "[1]", "", "{}"):
         messages.line(line)
-    assert [(c.severity, c.cause) for c in messages.concerns] == [("warning", "a warning")]
+    assert [(c.severity, c.cause) for c in messages.concerns] == [("warning", "virt-v2v warns: a warning")]
     assert messages.errors == ["a error"]
     assert said[:4] == [
         "virt-v2v: a message",

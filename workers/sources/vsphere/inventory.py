@@ -8,7 +8,7 @@ from typing import Any
 from pyVmomi import vim
 
 from app.domain.errors import NotFound
-from app.domain.models import VM
+from app.domain.models import VM, Concern
 from app.domain.vnuma import nodes_of
 from workers.sources.vsphere import devices, networks
 from workers.sources.vsphere.networks import Network
@@ -41,6 +41,7 @@ _VM_PATHS = (
     "guest.net",
     "guest.toolsRunningStatus",
     "guest.toolsStatus",
+    "runtime.connectionState",
     "runtime.faultToleranceState",
     "runtime.host",
     "runtime.powerState",
@@ -53,6 +54,12 @@ _PLACES: dict[type[Any], tuple[str, ...]] = {
     vim.ComputeResource: ("name", "parent"),
     vim.HostSystem: ("name", "parent", "summary.hardware.cpuMhz", *networks.HOST_PATHS),
     **networks.PATHS,
+}
+_RECONNECT = {
+    "disconnected": "Bring its host back, or reconnect it in vSphere.",
+    "inaccessible": "Make its datastore reachable again, or remove the VM from the inventory.",
+    "invalid": "Its .vmx cannot be read: repair it, or register the VM anew.",
+    "orphaned": "No host has it any more: register its .vmx anew, or remove the VM from the inventory.",
 }
 _NO_FT = (None, "", "notConfigured", "disabled")
 
@@ -131,7 +138,20 @@ def _as_vm(moid: str, values: dict[str, Any], places: dict[str, Any], known: dic
         cluster=_place(above_host, vim.ClusterComputeResource),
         datacenter=_place(above or above_host, vim.Datacenter),
         folder="/".join(reversed(_folders(above))),
+        concerns=tuple(_concerns(values)),
     )
+
+
+def _concerns(values: dict[str, Any]) -> Iterator[Concern]:
+    state = values.get("runtime.connectionState") or "connected"
+    if state != "connected":
+        yield Concern(
+            code="vm_is_not_connected",
+            severity="blocker",
+            cause=f"vSphere shows {unescape(values.get('name') or 'the VM')} as {state}: what it says of the VM is old,"
+            " and it can do nothing with it",
+            remedy=_RECONNECT.get(state, "Look at its events in vSphere."),
+        )
 
 
 def _tools(values: dict[str, Any]) -> Any:
