@@ -26,10 +26,11 @@ from app.domain.models import (
     StepRecord,
     Strategy,
     Tls,
+    Transport,
 )
 from app.domain.states import JobState
 from app.domain.value import Value
-from app.services.assessments import PlannedHardware, Verdict
+from app.services.assessments import Pace, PlannedHardware, Verdict
 
 T = TypeVar("T")
 
@@ -138,17 +139,23 @@ class InventoryVM(VM):
 
 
 class AssessmentOut(Value):
-    """`converter` is null where the choice is the user's; `seconds` is an estimate after moves that succeeded."""
+    """`converter` is null where the choice is the user's. `transport` is what a move tries first. `seconds` is what
+    `pace` makes of `disk_bytes`.
+    """
 
     vm: Named
     source: Named
     verdict: Verdict
     concerns: list[Concern]
+    strategy: Strategy
+    transport: Transport
+    transport_reason: str
     converter: ConverterName | None
     reason: str
     hardware: PlannedHardware
     disk_bytes: int
     seconds: float
+    pace: Pace
 
 
 class StepOut(StepRecord):

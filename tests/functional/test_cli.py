@@ -206,6 +206,18 @@ def test_a_dry_run_shows_the_domain_and_does_nothing(service: Service, host: Lib
     assert not service.json("job", "list")
 
 
+def test_an_assessment_is_a_line_for_each_vm_and_a_summary(service: Service, vm: str) -> None:
+    lines = service.run("inventory", "vc", "--assess").stdout.splitlines()
+    assert lines[0].split()[:3] == ["NAME", "VERDICT", "WAY"]
+    assert any(line.startswith(vm) and "1 virtio" in line for line in lines[1:4])
+    assert lines[4].startswith("3 VMs, 33.0 MiB: ")
+    ready = service.json("inventory", "vc", "--assess", "--verdict", "ready")
+    assert [item["vm"]["name"] for item in ready if item["vm"]["name"] == vm] == [vm]
+    assert ready[0]["strategy"] == "cold"
+    assert service.json("inventory", "vc", "--assess", "--concern", "no_such_concern") == []
+    assert service.run("inventory", "vc", "--verdict", "ready", check=False).returncode == 2
+
+
 def test_limits_are_set_listed_and_cleared(service: Service) -> None:
     windows = ("--window", "22:00-06:00=200MB/s", "--zone", "Europe/Berlin")
     said = service.run("limit", "set", "20MB/s", "--source", "vc", *windows).stdout

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from app.api.deps import Given, Paged
 from app.api.schemas import AssessmentOut, InventoryVM, Named, PageOf
 from app.domain.registered import ListedVM
+from app.services.assessments import Assessment, Verdict
 
 router = APIRouter(prefix="/inventory", tags=["inventory"])
 
@@ -25,25 +26,38 @@ def list_vms(given: Given, page: Paged, source: Filter = "", name: Filter = "", 
 
 @router.get("/assessments")
 def list_assessments(
-    given: Given, page: Paged, source: Ref, target: Filter = "", name: Filter = ""
+    given: Given,
+    page: Paged,
+    source: Ref,
+    target: Filter = "",
+    name: Filter = "",
+    verdict: Verdict | None = None,
+    concern: Filter = "",
 ) -> PageOf[AssessmentOut]:
-    """How each VM of a source would move to a target, by what is stored of both; nothing is touched."""
-    found = given.assessments.list(page, source=source, target=target, name=name)
-    items = [
-        AssessmentOut(
-            vm=Named(id=item.listed.vm.id, name=item.listed.vm.name),
-            source=Named(id=item.listed.source_id, name=item.listed.source_name),
-            verdict=item.verdict,
-            concerns=item.concerns,
-            converter=item.converter,
-            reason=item.reason,
-            hardware=item.hardware,
-            disk_bytes=item.listed.vm.disk_bytes,
-            seconds=item.seconds,
-        )
-        for item in found.items
-    ]
-    return PageOf(items=items, next_cursor=found.next)
+    """How each VM of a source would move to a target, by what is stored of both; nothing is touched.
+
+    `concern`: only those VMs that have one with this code.
+    """
+    found = given.assessments.list(page, source=source, target=target, name=name, verdict=verdict, concern=concern)
+    return PageOf(items=[_assessed(item) for item in found.items], next_cursor=found.next)
+
+
+def _assessed(item: Assessment) -> AssessmentOut:
+    return AssessmentOut(
+        vm=Named(id=item.listed.vm.id, name=item.listed.vm.name),
+        source=Named(id=item.listed.source_id, name=item.listed.source_name),
+        verdict=item.verdict,
+        concerns=item.concerns,
+        strategy=item.options.strategy,
+        transport=item.way.transport,
+        transport_reason=item.way.reason,
+        converter=item.choice.converter if item.choice else None,
+        reason=item.choice.reason if item.choice else "only compat can take it, which is yours to choose",
+        hardware=item.hardware,
+        disk_bytes=item.listed.vm.disk_bytes,
+        seconds=item.seconds,
+        pace=item.pace,
+    )
 
 
 def _shown(item: ListedVM) -> InventoryVM:

@@ -20,6 +20,7 @@ from app.domain.errors import (
     TransportRefused,
 )
 from app.domain.models import PowerState, SourceSpec, Transport, Way
+from app.domain.ways import mostly_thick
 from workers.sources.vsphere import folder, nbdkit
 from workers.sources.vsphere.check import held
 from workers.sources.vsphere.facts import Facts
@@ -35,11 +36,9 @@ def look(session: Session, spec: SourceSpec, options: NbdkitOptions, vm_id: str)
     """All ways, the best first, those that do not work last. Raises NotFound and SourceUnavailable."""
     facts = look_at(session, vm_id)
     https, nfc, nbd = _https(session, spec, vm_id), _nfc(session, facts, vm_id), _nbd(spec, options, facts)
-    thin = sum(disk.capacity_bytes for disk in facts.disks if disk.thin)
-    thick = sum(disk.capacity_bytes for disk in facts.disks if not disk.thin)
     if not https.way.usable:
         ways = [nbd, nfc, https.way]
-    elif https.skips or (https.ranged and thick >= thin):
+    elif https.skips or (https.ranged and mostly_thick(facts.disks)):
         ways = [https.way, nfc, nbd]
     else:
         ways = [nfc, https.way, nbd]
