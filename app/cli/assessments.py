@@ -44,7 +44,7 @@ def _row(item: dict[str, Any]) -> tuple[object, ...]:
         f"{hardware['nics']} {hardware['nic_model']}".strip(),
         output.size(item["disk_bytes"]),
         output.duration(item["seconds"]),
-        ", ".join(sorted({concern["code"] for concern in item["concerns"]})),
+        ", ".join(dict.fromkeys(concern["code"] for concern in item["concerns"])),  # blockers first
     )
 
 

@@ -102,5 +102,5 @@ def test_each_vm_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert [cell.strip() for cell in head if cell][:3] == ["NAME", "VERDICT", "WAY"]
     assert [cell.strip() for cell in row if cell] == [
         "web", "with warnings", "nfc, yours to choose", "2", "4.0 GiB", "efi, secure boot, tpm", "0", "1 virtio",
-        "512 GiB", "1:30:00", "a, b",
+        "512 GiB", "1:30:00", "b, a",
     ]  # fmt: skip
