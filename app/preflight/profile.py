@@ -85,7 +85,11 @@ def _placing(move: Move, facts: TargetFacts) -> Iterable[Concern]:
 
 def _density(move: Move, facts: TargetFacts) -> Iterable[Concern]:
     if facts.host.ksm != "on":
-        how = "echo 1 > /sys/kernel/mm/ksm/run" if facts.host.ksm == "off" else "Use a kernel with CONFIG_KSM"
+        how = (
+            "Turn it on (echo 1 > /sys/kernel/mm/ksm/run)"
+            if facts.host.ksm == "off"
+            else "Use a kernel with CONFIG_KSM"
+        )
         yield Concern(
             code="ksm_is_off",
             severity="warning",

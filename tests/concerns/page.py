@@ -37,7 +37,10 @@ def render(found: Sequence[Raised]) -> str:
 
 def told(raised: Raised) -> Concern:
     """The concern that the entry is about."""
-    return next(concern for concern in raised.concerns if concern.code == raised.entry.code)
+    for concern in raised.concerns:
+        if concern.code == raised.entry.code:
+            return concern
+    raise LookupError(f"{raised.entry.said} does not raise {raised.entry.code}")
 
 
 def _code(code: str, found: Sequence[Raised]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from app.domain.models import Concern, SourceSpec
-from tests.concerns import files, guests, vsphere
+from tests.concerns import files, guests, hardware, vsphere
 from tests.concerns.entry import OnFiles, OnGuest, OnVsphere
 from tests.contract.source_platforms import lab_spec
 from tests.functional.api import Service, facts, service
@@ -16,6 +16,8 @@ from tests.lab.lab import Lab
 from workers.sources import open_source
 
 Entry = OnVsphere | OnFiles | OnGuest
+ON_VSPHERE = (*vsphere.ENTRIES, *hardware.ENTRIES)
+ENTRIES: tuple[Entry, ...] = (*ON_VSPHERE, *files.ENTRIES, *guests.ENTRIES)
 NETWORKS = {"*": "default"}
 
 
@@ -38,14 +40,13 @@ def raise_all(folder: Path) -> list[Raised]:
 
 
 def on_vsphere(api: Service, folder: Path) -> Iterator[Raised]:
-    entries = vsphere.ENTRIES
     with Lab(folder) as lab:
-        vms = [lab.add(entry.vm) for entry in entries]
-        others = {entry.code: lab.add(entry.waiting) for entry in entries if entry.waiting}
+        vms = [lab.add(entry.vm) for entry in ON_VSPHERE]
+        others = {entry.code: lab.add(entry.waiting) for entry in ON_VSPHERE if entry.waiting}
         read(api, "vc1", lab_spec(lab))
     plain = add_target(api, "kvm0")
     assessed = {item["vm"]["id"]: shown(item["concerns"]) for item in all_assessed(api, plain)}
-    for number, (entry, vm) in enumerate(zip(entries, vms, strict=True), start=1):
+    for number, (entry, vm) in enumerate(zip(ON_VSPHERE, vms, strict=True), start=1):
         target = add_target(api, f"kvm{number}", entry.target, entry.facts)
         job = submit(api, others[entry.code], target) if entry.waiting else ""
         concerns = dry_run(api, "vc1", vm, target, entry.options)

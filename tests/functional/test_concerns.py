@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.concerns import files, guests, vsphere
 from tests.concerns.codes import codes_of, in_source
 from tests.concerns.page import PAGE, render
-from tests.concerns.raised import Raised, raise_all
-
-ENTRIES = (*vsphere.ENTRIES, *files.ENTRIES, *guests.ENTRIES)
+from tests.concerns.raised import ENTRIES, Raised, raise_all
 
 
 @pytest.fixture(scope="module")

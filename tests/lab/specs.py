@@ -56,7 +56,7 @@ class DiskSpec:
 
 @dataclass(frozen=True)
 class NicSpec:
-    """A network card. ip with prefix is what Tools reports of it; the network is made when it does not exist."""
+    """A network card. ip with prefix is what Tools reports of it; a network that is missing is made, in its vlan."""
 
     network: str = "VM Network"
     mac: str | None = None
@@ -64,6 +64,7 @@ class NicSpec:
     ip: str | None = None
     prefix: int = 24
     adapter: str = "vmxnet3"
+    vlan: int = 0
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class VmSpec:
     suspended: bool = False
     template: bool = False
     tpm: bool = False
+    floppy: bool = False
     passthrough: tuple[str, ...] = ()
     uuid: str = ""
     connection: str = "connected"

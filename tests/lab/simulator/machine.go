@@ -62,6 +62,7 @@ type NICSpec struct {
 	IP      string `json:"ip"`
 	Prefix  int32  `json:"prefix"`
 	Adapter string `json:"adapter"`
+	VLAN    int32  `json:"vlan"` // of the port group, where it is made
 }
 
 // machine is what the lab knows of a VM besides the simulator.
@@ -277,7 +278,7 @@ func lastBus(disks []DiskSpec) int {
 }
 
 func (l *Lab) addNIC(ctx context.Context, vmx *vmxFile, m *machine, i int, s NICSpec) (types.BaseVirtualDevice, error) {
-	network, err := l.network(ctx, s.Network)
+	network, err := l.network(ctx, s.Network, s.VLAN)
 	if err != nil {
 		return nil, err
 	}
@@ -316,7 +317,7 @@ func randomMAC() string {
 }
 
 // network finds a network, or makes a port group of that name.
-func (l *Lab) network(ctx context.Context, name string) (object.NetworkReference, error) {
+func (l *Lab) network(ctx context.Context, name string, vlan int32) (object.NetworkReference, error) {
 	for _, e := range l.reg.All("Network") {
 		if e.Entity().Name == name {
 			return object.NewNetwork(l.client, e.Reference()), nil
@@ -330,9 +331,14 @@ func (l *Lab) network(ctx context.Context, name string) (object.NetworkReference
 	if err != nil {
 		return nil, err
 	}
-	if err := system.AddPortGroup(ctx, types.HostPortGroupSpec{Name: name, VswitchName: "vSwitch0"}); err != nil {
+	if err := system.AddPortGroup(ctx, types.HostPortGroupSpec{Name: name, VlanId: vlan, VswitchName: "vSwitch0"}); err != nil {
 		return nil, err
 	}
+	as, simulated := l.someone(), l.reg.Get(host.Reference()).(*simulator.HostSystem)
+	groups := l.reg.Get(system.Reference()).(*simulator.HostNetworkSystem).NetworkInfo.Portgroup
+	as.WithLock(simulated, func() { // which has a copy of them
+		as.Update(simulated, []types.PropertyChange{{Name: "config.network.portgroup", Val: groups}})
+	})
 	return l.finder.Network(ctx, name)
 }
 

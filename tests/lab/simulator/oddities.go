@@ -17,6 +17,7 @@ type Oddities struct {
 	FaultTolerance bool     `json:"fault_tolerance"`
 	SharedBus      bool     `json:"shared_bus"`
 	TPM            bool     `json:"tpm"`
+	Floppy         bool     `json:"floppy"`
 	Passthrough    []string `json:"passthrough"` // pci | vgpu
 	Connection     string   `json:"connection"`  // connected | disconnected | inaccessible | invalid | orphaned
 }
@@ -72,6 +73,9 @@ func oddDevices(devices []types.BaseVirtualDevice, spec VMSpec) []types.BaseVirt
 	}
 	if spec.TPM {
 		changed = append(changed, &types.VirtualTPM{VirtualDevice: labelled(11000, "Virtual TPM")})
+	}
+	if spec.Floppy {
+		changed = append(changed, &types.VirtualFloppy{VirtualDevice: labelled(8000, "Floppy drive 1")})
 	}
 	for i, kind := range spec.Passthrough {
 		device := labelled(int32(13000+i), fmt.Sprintf("PCI device %d", i))
