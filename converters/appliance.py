@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from app.domain.errors import ConversionFailed, ToolFailed, ToolMissing, UnsupportedGuest
-from app.domain.models import VM, GuestReport
+from app.domain.models import VM, GuestFacts, GuestReport
 from app.process import run
 
 OFFLINE_SECONDS = 3600.0
@@ -39,6 +39,30 @@ def adapt(
         "nics": [{"mac": nic.mac, "slot": nic.slot} for nic in vm.nics],
         "native": native,
     }
+    return GuestReport(converter=converter, **_offline(request, accelerator, cancel))
+
+
+def look(
+    disks: Sequence[Path],
+    accelerator: Literal["kvm", "tcg"],
+    cancel: Callable[[], None],
+    log: Callable[[str], None],
+) -> GuestFacts | None:
+    """Who the guest is by its disks, which stay as they are; None, with a word in the log, where that is not seen.
+
+    It costs a start of the appliance, for the contract alone: a guest that cannot be read is moved all the same.
+    """
+    log("looking at who the guest is")
+    try:
+        answer = _offline({"disks": [str(disk) for disk in disks], "look": True}, accelerator, cancel)
+    except (ConversionFailed, UnsupportedGuest) as error:
+        log(f"who the guest is was not seen on its disks: {error.message}")
+        return None
+    return GuestFacts(**answer["before"])
+
+
+def _offline(request: dict[str, Any], accelerator: Literal["kvm", "tcg"], cancel: Callable[[], None]) -> dict[str, Any]:
+    """Raises UnsupportedGuest and ConversionFailed."""
     try:
         done = run(
             [sys.executable, "-I", "-m", "converters.offline"],
@@ -60,4 +84,4 @@ def adapt(
     if refused := answer.get("error"):
         kind = UnsupportedGuest if refused["kind"] == "unsupported" else ConversionFailed
         raise kind(refused["message"], refused["remedy"])
-    return GuestReport(converter=converter, **answer)
+    return answer

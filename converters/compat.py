@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from app.domain.models import VM, Check, GuestReport
 from app.ports.source import CancelCheck
+from converters import appliance
+from converters.accelerator import resolve
 
 
 class Compat:
@@ -14,10 +17,14 @@ class Compat:
 
     name = "compat"
 
+    def __init__(self, *, accelerator: Literal["auto", "kvm", "tcg"] = "auto") -> None:
+        self._accelerator = accelerator
+
     def check(self) -> list[Check]:
         return [Check(name=self.name, ok=True, detail="it needs nothing")]
 
     def convert(self, vm: VM, disks: Sequence[Path], *, cancel: CancelCheck, log: Callable[[str], None]) -> GuestReport:
         cancel()
         log(f"the {len(disks)} disks stay as they are")
-        return GuestReport(converter=self.name, os=vm.guest_name or vm.guest_id, hostname=vm.hostname)
+        before = appliance.look(disks, resolve(self._accelerator), cancel, log)
+        return GuestReport(converter=self.name, os=vm.guest_name or vm.guest_id, hostname=vm.hostname, before=before)

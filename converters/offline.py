@@ -3,7 +3,10 @@
 A process of its own, so that it can be stopped and its memory is not ours:
 
     python -m converters.offline    < {"disks": [path, …], "nics": [{"mac", "slot"}, …], "native": bool}
-                                    > {"os", "hostname", "nic_names": {MAC: name}, "concerns": [{code, …}, …]}
+                                    > {"os", "hostname", "nic_names": {MAC: name}, "concerns": [{code, …}, …],
+                                       "before": facts where it is native, else null}
+                                    < {"disks": [path, …], "look": true}, which changes nothing
+                                    > {"before": facts}
                                     | {"error": {"kind": "unsupported" | "failed", "message", "remedy"}}
 
 Guests are hostile: their files are read, and their programs run, inside the appliance only.
@@ -19,6 +22,7 @@ from typing import Any
 
 import guestfs
 
+from converters.before import facts
 from converters.linux import Refused, adapt
 from converters.nic_names import Card
 
@@ -28,8 +32,11 @@ SYSTEM = ("/", "/boot", "/boot/efi", "/efi", "/etc", "/opt", "/usr", "/var")  # 
 def main() -> int:
     request = json.load(sys.stdin)
     try:
-        cards = [Card(nic["mac"], nic["slot"]) for nic in request["nics"]]
-        answer = work(request["disks"], cards, native=request["native"])
+        if request.get("look"):
+            answer = look(request["disks"])
+        else:
+            cards = [Card(nic["mac"], nic["slot"]) for nic in request["nics"]]
+            answer = work(request["disks"], cards, native=request["native"])
     except Refused as refused:
         answer = {"error": {"kind": refused.kind, "message": refused.message, "remedy": refused.remedy}}
     except RuntimeError as error:  # what the guestfs bindings raise for everything
@@ -39,21 +46,21 @@ def main() -> int:
     return 0
 
 
+def look(disks: Sequence[str]) -> dict[str, Any]:
+    with closing(guestfs.GuestFS(python_return_dict=True)) as g:
+        root = mount(g, disks, readonly=True)
+        return {"before": facts(g, root)}
+
+
 def work(disks: Sequence[str], cards: Sequence[Card], *, native: bool) -> dict[str, Any]:
     with closing(guestfs.GuestFS(python_return_dict=True)) as g:
-        for disk in disks:
-            g.add_drive_opts(disk, format="qcow2")
-        g.launch()
-        roots = g.inspect_os()
-        if not roots:
-            raise Refused("unsupported", "no operating system was found on the disks", "Use the converter compat.")
-        root = roots[0]
-        mount_all(g, root)
+        root = mount(g, disks, readonly=False)
         answer: dict[str, Any] = {
             "os": f"{g.inspect_get_distro(root)}{g.inspect_get_major_version(root)}",
             "hostname": g.inspect_get_hostname(root),
             "nic_names": {},
             "concerns": [],
+            "before": facts(g, root) if native else None,
         }
         kind = g.inspect_get_type(root)
         if kind == "linux":
@@ -67,11 +74,24 @@ def work(disks: Sequence[str], cards: Sequence[Card], *, native: bool) -> dict[s
         return answer
 
 
-def mount_all(g: Any, root: str) -> None:
+def mount(g: Any, disks: Sequence[str], *, readonly: bool) -> str:
+    """Start the appliance and mount the first system on the disks; its root."""
+    for disk in disks:
+        g.add_drive_opts(disk, format="qcow2", readonly=readonly)
+    g.launch()
+    roots = g.inspect_os()
+    if not roots:
+        raise Refused("unsupported", "no operating system was found on the disks", "Use the converter compat.")
+    root = str(roots[0])
+    mount_all(g, root, readonly=readonly)
+    return root
+
+
+def mount_all(g: Any, root: str, *, readonly: bool = False) -> None:
     """Mount what the guest does. What is not to be reached from here, such as an encrypted data disk, stays away."""
     for point, device in sorted(g.inspect_get_mountpoints(root).items(), key=lambda item: len(item[0])):
         try:
-            g.mount(device, point)
+            g.mount_ro(device, point) if readonly else g.mount(device, point)
         except RuntimeError:
             if point in SYSTEM:
                 raise

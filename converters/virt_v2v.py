@@ -47,10 +47,11 @@ class VirtV2vInPlace:
 
     def convert(self, vm: VM, disks: Sequence[Path], *, cancel: CancelCheck, log: Callable[[str], None]) -> GuestReport:
         accelerator = resolve(self._accelerator)
+        before = appliance.look(disks, accelerator, cancel, log)
         concerns = self._convert(vm, disks, appliance.environment(accelerator), cancel, log)
         log("looking at the converted guest")
         report = appliance.adapt(vm, disks, accelerator, cancel, converter=f"{self.name} {version(self._tool)}".strip())
-        return report.model_copy(update={"concerns": (*concerns, *report.concerns)})
+        return report.model_copy(update={"concerns": (*concerns, *report.concerns), "before": before})
 
     def _convert(
         self,

@@ -60,7 +60,7 @@ def main(settings: Settings) -> int:
                     accelerator=settings.accelerator, virtio_win=settings.virtio_win
                 ),
                 ConverterName.NATIVE: Native(accelerator=settings.accelerator),
-                ConverterName.COMPAT: Compat(),
+                ConverterName.COMPAT: Compat(accelerator=settings.accelerator),
             },
             clock=SystemClock(),
             home=settings.home,

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
+from app.domain.boot import Boot
 from app.domain.job import Pause
 from app.domain.limits import Limit, ScopedLimit
 from app.domain.models import (
     VM,
     Artefact,
-    BootEvidence,
     Concern,
     ConverterName,
     Disk,
@@ -189,7 +189,7 @@ class JobOut(Value):
     error: dict[str, Any] | None
     domain_uuid: str
     guest: GuestReport | None
-    boot: BootEvidence | None
+    boot: Boot | None
     artefacts: tuple[Artefact, ...]
     leftovers: tuple[Leftover, ...]
     created_at: datetime

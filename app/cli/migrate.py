@@ -21,6 +21,11 @@ from app.domain.models import ConverterName, OnFailure, Profile, Strategy, Trans
 HOSTDEV_HELP = f"A device of its host = {GRAMMAR}; repeatable."
 
 
+class BootNetwork(StrEnum):
+    ISOLATED = "isolated"
+    REAL = "real"
+
+
 class SecondRead(StrEnum):
     NONE = "none"
     SAMPLE = "sample"
@@ -56,6 +61,12 @@ def migrate(
     second_read: Annotated[
         SecondRead, typer.Option(help="Read the source again over another connection, and compare.")
     ] = SecondRead.NONE,
+    boot_network: Annotated[
+        BootNetwork, typer.Option(help="Where the guest is until its boot check has passed.")
+    ] = BootNetwork.ISOLATED,
+    boot_port: Annotated[
+        int | None, typer.Option(help="A TCP port that has to answer when all is done.", min=1, max=65535)
+    ] = None,
     limit: Annotated[str, typer.Option(help=f"Its own limit. {RATE_HELP}")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and do nothing.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end.")] = False,
@@ -81,6 +92,8 @@ def migrate(
             "hostdevs": pairs(hostdev or [], "--hostdev", HOSTDEV_HELP),
             "profile": profile.value,
             "second_read": second_read.value,
+            "boot_network": boot_network.value,
+            "boot_port": boot_port,
         },
         "limit": parse_limit(limit) if limit else None,
     }

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.cli import output
+from app.cli.boot import boot_tables
 from app.cli.client import LONG_POLL_S, Client
 from app.cli.exits import CliError, Exit, from_ended_job
 from app.cli.output import Output, clean, duration, size
@@ -137,7 +138,8 @@ class Bars:
 
 def summary(job: Mapping[str, Any]) -> RenderableType:
     """A job as it is now: for `job show`, and at the end of `job watch`."""
-    boot, guest, progress = job.get("boot"), job.get("guest") or {}, job["progress"]
+    boot, guest, progress = job.get("boot") or {}, job.get("guest") or {}, job["progress"]
+    kind = boot.get("kind")
     parts: list[RenderableType] = [
         output.fields(
             {
@@ -150,7 +152,7 @@ def summary(job: Mapping[str, Any]) -> RenderableType:
                 "phase": job["phase"],
                 "copied": totals(progress),
                 "converter": guest and f"{guest['converter']}: {guest['reason']}",
-                "came up": boot and f"seen by {boot['kind']} after {boot['seconds']:.0f} s: {boot['detail']}",
+                "came up": kind and f"seen by {kind} after {boot['seconds']:.0f} s: {boot['detail']}",
                 "next": job["next_action"],
             }
         ),
@@ -162,6 +164,8 @@ def summary(job: Mapping[str, Any]) -> RenderableType:
             ),
         ),
     ]
+    if boot:
+        parts += boot_tables(boot)
     if concerns := [*job["concerns"], *guest.get("concerns", ())]:
         parts.append(output.concerns(concerns))
     return Group(*parts)

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from app.domain.boot import Boot
 from app.domain.models import (
     VM,
     Artefact,
-    BootEvidence,
     Concern,
     DiskProgress,
     GuestReport,
@@ -71,7 +71,7 @@ class Job(Value):
     concerns: tuple[Concern, ...] = ()
     artefacts: tuple[Artefact, ...] = ()
     guest: GuestReport | None = None
-    boot: BootEvidence | None = None
+    boot: Boot | None = None
     leftovers: tuple[Leftover, ...] = ()
     error: dict[str, Any] | None = None
     created_at: datetime

@@ -147,6 +147,8 @@ class VM(Value):
     guest_name: str = ""
     hostname: str = ""
     tools: Literal["running", "not_running", "not_installed"] = "not_installed"
+    routes: tuple[str, ...] = ()  # those through a gateway, as Tools reports them: "default via 192.0.2.1"
+    dns: tuple[str, ...] = ()  # servers, as Tools reports them
     annotation: str = ""
     snapshots: tuple[str, ...] = ()
     change_tracking: bool = False
@@ -279,6 +281,8 @@ class MoveOptions(Value):
     second_read: Literal["none", "sample", "all"] = "none"  # read the source again, over another connection
     shutdown_timeout_s: int = Field(default=600, ge=10, le=86400)
     boot_timeout_s: int = Field(default=600, ge=10, le=86400)
+    boot_network: Literal["isolated", "real"] = "isolated"  # where it is until its boot check has passed
+    boot_port: int | None = Field(default=None, ge=1, le=65535)  # TCP, has to answer when all is done
 
 
 class Reservation(Value):
@@ -339,6 +343,20 @@ class Move(Value):
         return self.boots and (self.vm.power_state is PowerState.ON if wanted is None else wanted)
 
 
+class GuestFacts(Value):
+    """Who a guest is, as somebody read it. None: that was not read."""
+
+    hostname: str | None = None
+    addresses: dict[str, tuple[str, ...]] | None = None  # MAC, or "" where that is not known → CIDR
+    routes: tuple[str, ...] | None = None  # through a gateway: "default via 192.0.2.1"
+    dns: tuple[str, ...] | None = None
+    mounts: tuple[str, ...] | None = None  # mount points of disks
+    services: tuple[str, ...] | None = None  # enabled units
+    kernel: str | None = None
+    machine_id: str | None = None
+    static: tuple[str, ...] | None = None  # addresses that its network's configuration names
+
+
 class GuestReport(Value):
     """What a converter found and did."""
 
@@ -348,14 +366,7 @@ class GuestReport(Value):
     hostname: str = ""
     nic_names: dict[str, str] = Field(default_factory=dict)  # MAC → interface name that was kept
     concerns: tuple[Concern, ...] = ()
-
-
-class BootEvidence(Value):
-    """Why a moved guest is believed to be up."""
-
-    kind: Literal["agent", "serial", "address"]
-    detail: str
-    seconds: float
+    before: GuestFacts | None = None  # as its disks said before anything was changed
 
 
 class Artefact(Value):

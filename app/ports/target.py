@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from app.domain.hardware.model import Hardware
 from app.domain.models import Check, Domain, ImageOptions, TargetFacts
@@ -48,7 +49,21 @@ class Target(Protocol):
         """Remove the definition with its NVRAM; the domain must be stopped. Disks stay."""
         ...
 
-    def start(self, uuid: str) -> None: ...
+    def start(self, uuid: str, *, isolated: bool = False) -> tuple[str, ...]:
+        """Start it, or let it go on; what is worth telling about that.
+
+        `isolated`: its cards are on a network where they meet nobody, until `connect`. What runs already stays where
+        it is; the definition names the real networks all the time.
+        """
+        ...
+
+    def connect(self, uuid: str) -> None:
+        """Put the cards of a running domain on the networks of its definition, with their links down and up again.
+
+        Raises TargetDenied when they are not there in the end.
+        """
+        ...
+
     def shut_down(self, uuid: str, timeout_s: float) -> bool:
         """Ask the guest; True when it is off."""
         ...
@@ -58,8 +73,15 @@ class Target(Protocol):
         ...
 
     def agent_answers(self, uuid: str) -> bool: ...
-    def addresses(self, uuid: str) -> dict[str, list[str]]:
-        """MAC → addresses, from DHCP leases and the host's neighbour table."""
+    def ask_agent(self, uuid: str) -> dict[str, Any]:
+        """What the guest agent says of the guest, by command, for app/domain/guest_facts.py; {} without an answer."""
+        ...
+
+    def addresses(self, uuid: str, ask: Sequence[str] = ()) -> dict[str, list[str]]:
+        """MAC → addresses: heard from the cards since `start` or `connect`, of DHCP leases, of the agent.
+
+        `ask`: CIDRs whose owner, on the isolated network, is made to answer.
+        """
         ...
 
     def screenshot(self, uuid: str) -> bytes:

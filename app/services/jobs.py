@@ -166,7 +166,7 @@ def next_action(job: Job) -> str:
         case JobState.PAUSED:
             return _waits_for(job.pause)
         case JobState.SUCCEEDED:
-            running = "runs" if job.boot else "is there"
+            running = "runs" if job.boot and job.boot.kind else "is there"
             return f"{job.vm_name} {running} on {job.target_name}; delete the source when you no longer need it."
         case JobState.FAILED if job.options.on_failure == "hold":
             return "Solve the cause, then retry to go on from the copied disks, or roll back to start the source again."

@@ -23,6 +23,7 @@ from app.domain.hardware.model import Hardware
 from app.domain.host import Host
 from app.domain.libvirt_xml import domain_xml
 from app.domain.models import ImageOptions, TargetSpec
+from tests.boot_sector import speaking
 from tests.libvirt_host import LibvirtHost
 from tests.unit.moves import make_move, make_vm
 from tests.unit.test_libvirt_xml import CASES
@@ -32,8 +33,6 @@ from workers.targets.libvirt.target import LibvirtTarget
 
 MIB = 1 << 20
 SPOKEN = b"VMFERRY-SERIAL"
-# lodsb over the text that follows the code: each byte goes to the first serial port
-SPEAKING = b"\xfc\xbe\x12\x7c\xba\xf8\x03\xac\x08\xc0\x74\x03\xee\xeb\xf8\xf4\xeb\xfd" + SPOKEN + b"\n\0"
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +99,7 @@ def test_many_disks_are_on_one_controller_of_virtio(host: LibvirtHost, target: L
 def test_what_the_guest_says_on_its_serial_port_is_in_the_log(host: LibvirtHost, target: LibvirtTarget) -> None:
     path = target.create_volume("vmferry-serial-0.qcow2", MIB)
     sector = host.pool_path / "sector.raw"
-    sector.write_bytes(SPEAKING.ljust(510, b"\0") + b"\x55\xaa")
+    sector.write_bytes(speaking(SPOKEN))
     subprocess.run(["qemu-img", "convert", "-n", "-f", "raw", "-O", "qcow2", sector, path], check=True)
     hw = hardware(target, host, path)
     log = Path(hw.serial_log)
@@ -207,19 +206,6 @@ def test_names_that_libvirt_refuses_are_refused_clearly(name: str, host: Libvirt
     hw = hardware(target, host, target.create_volume("vmferry-names-0.qcow2", MIB), name=name)
     with pytest.raises(TargetDenied, match="name"):
         target.define(hw)
-
-
-def test_a_card_heard_on_its_bridge_has_an_address(host: LibvirtHost, target: LibvirtTarget) -> None:
-    hw = hardware(target, host, target.create_volume("vmferry-arp-0.qcow2", MIB))
-    target.define(hw)
-    target.start(hw.uuid)
-    mac, address = hw.nics[0].mac, "192.168.50.77"
-    entry = ["192.168.50.77", "lladdr", mac, "dev", "virbr-vmf"]
-    subprocess.run(["ip", "neigh", "replace", *entry, "nud", "reachable"], check=True)
-    try:
-        assert target.addresses(hw.uuid) == {mac: [address]}
-    finally:
-        subprocess.run(["ip", "neigh", "del", *entry], check=True)
 
 
 def sockets() -> dict[str, int]:

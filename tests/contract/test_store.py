@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from app.domain.boot import Boot
 from app.domain.errors import Conflict, NotFound
 from app.domain.job import Beat, Event, Job, Pause, SourceBefore
 from app.domain.lifecycle import pending_steps
@@ -21,7 +22,6 @@ from app.domain.limits import ScopedLimit, Window
 from app.domain.models import (
     VM,
     Artefact,
-    BootEvidence,
     Check,
     Concern,
     DiskProgress,
@@ -230,7 +230,7 @@ def test_facts_are_recorded_and_data_merged(kit: Kit) -> None:
     vm = VM(id="vm-1", name="ü </name>", uuid="u", power_state=PowerState.ON, memory_bytes=1 << 30)
     before = SourceBefore(power_state=PowerState.ON, annotation="mine", seen_at=NOW)
     kit.jobs.record(job.id, vm=vm, before=before, off_since=NOW, domain_uuid="d", data={"a": 1})
-    boot = BootEvidence(kind="serial", detail="login", seconds=3.5)
+    boot = Boot(kind="serial", detail="login", seconds=3.5)
     concern = Concern(code="c", severity="info", cause="x")
     kit.jobs.record(job.id, boot=boot, concerns=[concern], data={"b": 2})
     found = kit.jobs.job(job.id)

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
+from xml.etree import ElementTree
 
 import libvirt
 import pytest
@@ -63,6 +64,19 @@ class Platform:
                 "<os><type arch='x86_64'>hvm</type></os></domain>"
             )
         return domain
+
+    def is_isolated(self, hardware: Hardware) -> bool:
+        """Whether it runs on no network of its own; its definition names them all the time."""
+        if isinstance(self.target, MemoryTarget):
+            return hardware.uuid in self.target.isolated
+        assert self._host
+        domain = self._host.connection.lookupByUUIDString(hardware.uuid)
+        running, defined = (
+            [source.get("network") for source in ElementTree.fromstring(domain.XMLDesc(flag)).iter("source")]
+            for flag in (0, libvirt.VIR_DOMAIN_XML_INACTIVE)
+        )
+        assert self._host.network in defined
+        return not set(running) & set(defined) - {None}
 
     def clean(self) -> None:
         if self._host:
@@ -234,6 +248,25 @@ def test_a_domain_starts_shows_its_console_and_stops(platform: Platform, target:
     target.delete_volume("vmferry-d-0.qcow2")
 
 
+def test_a_domain_that_starts_isolated_is_connected_later(platform: Platform, target: Target) -> None:
+    hardware = platform.hardware()
+    target.define(hardware)
+    target.start(hardware.uuid, isolated=True)
+    assert platform.is_isolated(hardware)
+    target.start(hardware.uuid)
+    assert platform.is_isolated(hardware)  # what runs stays where it is
+    for _ in range(2):
+        target.connect(hardware.uuid)
+        assert not platform.is_isolated(hardware)
+    target.start(hardware.uuid, isolated=True)
+    assert not platform.is_isolated(hardware)
+    assert target.ask_agent(hardware.uuid) == {}
+    target.stop(hardware.uuid)
+    target.start(hardware.uuid)
+    assert not platform.is_isolated(hardware)
+    target.stop(hardware.uuid)
+
+
 def test_a_guest_that_does_not_listen_is_not_off(platform: Platform, target: Target) -> None:
     hardware = platform.hardware()
     target.define(hardware)
@@ -245,7 +278,7 @@ def test_a_guest_that_does_not_listen_is_not_off(platform: Platform, target: Tar
 
 
 def test_there_is_no_such_domain(target: Target) -> None:
-    for call in (target.start, target.screenshot, target.agent_answers, target.addresses):
+    for call in (target.start, target.connect, target.screenshot, target.agent_answers, target.addresses):
         with pytest.raises(NotFound):
             call(str(uuid.uuid4()))
 

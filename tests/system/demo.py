@@ -83,7 +83,7 @@ def run_move(at: Stage, *options: str) -> MoveResult:
     started = time.monotonic()
     job = migrate(at, "--target-name", name, *options)
     seconds = time.monotonic() - started
-    console = at.service.home / "jobs" / job["id"] / "console-boot.png"
+    console = at.service.home / "jobs" / job["id"] / "console-seen.png"
     report = wait_for_report(serial_log(at.host, name), REPORT_TIMEOUT_S)
     return MoveResult(job, report, console, name, seconds, judge(at, report, console))
 

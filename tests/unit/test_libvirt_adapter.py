@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import struct
 import zlib
@@ -18,8 +17,8 @@ from app.domain.host import HostNode
 from app.domain.models import TargetSpec
 from workers.targets import open_target
 from workers.targets.libvirt import host, pools
-from workers.targets.libvirt.domains import neighbours
 from workers.targets.libvirt.errors import translate
+from workers.targets.libvirt.frames import request, sender
 from workers.targets.libvirt.picture import as_png
 from workers.targets.libvirt.pools import check_name
 
@@ -86,16 +85,43 @@ def test_errors_by_code(error: Any, kind: type[Exception]) -> None:
     assert type(translate(error)) is kind
 
 
-def test_only_what_was_heard_just_now_on_the_cards_bridge_is_an_address() -> None:
-    mac = "00:50:56:8a:50:10"
-    entries = [
-        {"dst": "10.0.0.1", "dev": "br0", "lladdr": mac, "state": ["REACHABLE"]},
-        {"dst": "10.0.0.2", "dev": "br0", "lladdr": mac, "state": ["STALE"]},
-        {"dst": "10.0.0.3", "dev": "eth0", "lladdr": mac, "state": ["REACHABLE"]},
-        {"dst": "10.0.0.4", "dev": "br0", "state": ["FAILED"]},
-        {"dst": "10.0.0.5", "dev": "br0", "lladdr": "00:50:56:00:00:00", "state": ["REACHABLE"]},
-    ]
-    assert neighbours(json.dumps(entries), {(mac, "br0")}) == [(mac, "10.0.0.1")]
+MAC = bytes.fromhex("0050568a5010")
+ETHERNET = b"\xff" * 6 + MAC
+ARP = b"\x08\x06\0\x01\x08\0\x06\x04\0\x01" + MAC
+
+
+@pytest.mark.parametrize(
+    ("frame", "address"),
+    [
+        (ETHERNET + ARP + b"\xc0\0\x02\x0a" + bytes(10), "192.0.2.10"),
+        (ETHERNET + ARP + bytes(14), None),  # it is only probing for an address
+        (ETHERNET + b"\x08\0" + bytes(12) + b"\xc0\0\x02\x0a" + bytes(4), "192.0.2.10"),
+        (ETHERNET + b"\x08\0" + bytes(12) + bytes(8), None),  # DHCP
+        (ETHERNET + b"\x86\xdd" + bytes(8) + b"\x20\x01\x0d\xb8" + bytes(11) + b"\x01", "2001:db8::1"),
+        (ETHERNET + b"\x86\xdd" + bytes(8) + b"\xfe\x80" + bytes(13) + b"\x01", None),  # every card has one of these
+        (ETHERNET + ARP + b"\xa9\xfe\x01\x01", None),
+        (ETHERNET + ARP + b"\xc0\0", None),
+        (ETHERNET + b"\x88\xcc" + bytes(40), None),
+        (b"short", None),
+    ],
+)
+def test_who_sends_a_frame(frame: bytes, address: str | None) -> None:
+    assert sender(frame) == (address and ("00:50:56:8a:50:10", address))
+
+
+def test_an_address_is_asked_for_by_another_of_its_network() -> None:
+    frame = request(MAC, "192.0.2.10/24")
+    assert len(frame) == 60
+    assert frame[:14] == ETHERNET + b"\x08\x06"
+    asker, wanted = frame[28:32], frame[38:42]
+    assert wanted == bytes([192, 0, 2, 10])
+    assert asker[:3] == wanted[:3]
+    assert asker[3] not in (0, 1, 10, 254, 255)  # a probe from 0.0.0.0 would look like a conflict to a probing guest
+
+
+@pytest.mark.parametrize("cidr", ["2001:db8::1/64", "192.0.2.10/32", "192.0.2.10/31", "rubbish", ""])
+def test_what_cannot_be_asked_for_is_not(cidr: str) -> None:
+    assert request(MAC, cidr) == b""
 
 
 def test_an_older_qemus_ppm_becomes_a_png() -> None:

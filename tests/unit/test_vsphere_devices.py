@@ -235,3 +235,24 @@ def test_what_stays_behind_is_named() -> None:
 def test_reservations() -> None:
     assert [devices.reservation_of(found) for found in (None, vim.ResourceAllocationInfo())] == [0, 0]
     assert devices.reservation_of(vim.ResourceAllocationInfo(reservation=512)) == 512
+
+
+def test_routes_and_name_servers_as_tools_reports_them() -> None:
+    routes, any_ = vim.net.IpRouteConfigInfo, ".".join("0000")
+    gateway = routes.Gateway(ipAddress="192.0.2.1", device="0")
+    stack = vim.vm.GuestInfo.StackInfo(
+        dnsConfig=vim.net.DnsConfigInfo(
+            dhcp=False, hostName="a", domainName="", ipAddress=["192.0.2.54", "192.0.2.53"]
+        ),
+        ipRouteConfig=routes(
+            ipRoute=[
+                routes.IpRoute(network=any_, prefixLength=0, gateway=gateway),
+                routes.IpRoute(network="198.51.100.0", prefixLength=24, gateway=gateway),
+                routes.IpRoute(network="192.0.2.0", prefixLength=24, gateway=routes.Gateway(device="0")),
+                routes.IpRoute(network="::", prefixLength=0, gateway=routes.Gateway(ipAddress="fe80::1", device="0")),
+            ]
+        ),
+    )
+    said = ("198.51.100.0/24 via 192.0.2.1", "default via 192.0.2.1")
+    assert devices.routes([stack, vim.vm.GuestInfo.StackInfo()]) == said
+    assert devices.dns([stack, vim.vm.GuestInfo.StackInfo()]) == ("192.0.2.53", "192.0.2.54")

@@ -1,121 +1,112 @@
-"""Start the moved guest and see it come up: its agent answers, it speaks on the serial port, or it has an address."""
+"""Start the moved guest apart from all others, see it come up as who it was, and only then put it on its networks."""
 
 from __future__ import annotations
 
-import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 
-from app.domain.errors import BootFailed, NotFound, TargetUnavailable
-from app.domain.models import Artefact, BootEvidence, Leftover
+from app.domain.boot import LIMITS
+from app.domain.contract import CONTRACT_CHANGED, compare, concern_of
+from app.domain.errors import NotFound
+from app.domain.guest_facts import merged, of_agent, of_serial, of_tools
+from app.domain.models import Artefact, GuestFacts, Leftover
+from workers.steps.boot_ladder import POLL_S, Ladder
 from workers.steps.context import StepContext
 
-UP = re.compile(rb"login: |Reached target \S*multi-user|Reached target \S*Multi-User|^VMFERRY-REPORT \{.*\}", re.M)
-DEAD = re.compile(
-    rb"Kernel panic - not syncing[^\r\n]*|\(initramfs\)|Entering emergency mode|Give root password for maintenance"
-    rb"|dracut-emergency|No bootable device|grub rescue>"
-)
-POLL_S = 2.0
-SETTLE_S = 45.0
-SETTLE_POLL_S = 5.0
-SERIAL_TAIL = 256 << 10
 SHUTDOWN_S = 60.0
+LEAST_CONTRACT_S = 15.0
+CONNECT_S = 3.0
 
 
 def do(ctx: StepContext) -> str:
     job, move = ctx.job, ctx.move
     if not move.runs_after():
         return "not started: the source was off, and no one asked for more"
-    domain = ctx.target.find_domain(uuid=job.domain_uuid)
-    if domain is None:
+    if ctx.target.find_domain(uuid=job.domain_uuid) is None:
         raise NotFound(f"domain {job.domain_uuid} is gone from {job.target_name}", "Retry the job.", code="domain_gone")
+    isolated = job.options.boot_network == "isolated"
     ctx.store.keep(job.id, Artefact(kind="running", name=job.domain_uuid))
     ctx.require_source_off()
     ctx.fence()
-    if not domain.running:
-        ctx.target.start(job.domain_uuid)
-    started = ctx.clock.monotonic()
-    evidence: BootEvidence | None = None
-    while evidence is None:
-        ctx.cancel()
-        evidence = _look(ctx, ctx.clock.monotonic() - started)
-        if evidence is None:
-            if ctx.clock.monotonic() - started > job.options.boot_timeout_s:
-                _picture(ctx, "boot-failed")
-                raise BootFailed(
-                    f"{move.domain_name} was started and not seen to be up within {job.options.boot_timeout_s} s",
-                    f"Look at the picture of its console and at its serial log (job folder of {job.id}).",
-                )
-            ctx.clock.sleep(POLL_S)
-    ctx.store.record(job.id, boot=evidence)
-    _settle(ctx)
-    _picture(ctx, "boot")
+    ladder = Ladder(ctx)
+    ladder.reach({"defined": job.domain_uuid})
+    for told in ctx.target.start(job.domain_uuid, isolated=isolated):
+        ctx.event(told, level="warning")
+    ladder.reach({"running": "on the isolated network" if isolated else "on its real networks"})
+    ladder.watch()
+    ladder.settle()
+    _hold_to_contract(ctx, ladder, isolated)
+    ctx.fence()
+    if isolated:
+        ctx.target.connect(job.domain_uuid)
+        ctx.event("boot: its cards are on their own networks now")
+        contract = ladder.boot.contract
+        if contract and contract.awaits_network and ctx.target.agent_answers(job.domain_uuid):
+            _hold_to_contract(ctx, ladder, isolated, connected=True)
+    _knock(ctx, ladder)
     ctx.store.keep(job.id, Artefact(kind="running", name=job.domain_uuid, made=True))
-    return f"up after {evidence.seconds:.0f} s: {evidence.kind}, {evidence.detail}"
+    boot = ladder.boot
+    return f"up after {boot.seconds or 0:.0f} s: {boot.kind}, {boot.detail}; {boot.rung('contract').detail}"
 
 
-def _look(ctx: StepContext, seconds: float) -> BootEvidence | None:
-    uuid = ctx.job.domain_uuid
-    domain = ctx.target.find_domain(uuid=uuid)
-    if domain is None or not domain.running:
-        raise BootFailed(f"{ctx.move.domain_name} stopped by itself while it booted", "Look at its log in libvirt.")
-    serial = _tail(ctx.target.serial_log(f"vmferry-{ctx.job.id}"))
-    if dead := DEAD.search(serial):
-        _picture(ctx, "boot-failed")
-        raise BootFailed(
-            f"{ctx.move.domain_name} did not boot: {dead.group().decode(errors='replace')}",
-            f"Look at its serial log (job folder of {ctx.job.id}); the source is untouched.",
-        )
-    if seen := UP.search(serial):
-        detail = seen.group().decode(errors="replace").split("{")[0].strip()
-        return BootEvidence(kind="serial", detail=detail, seconds=seconds)
-    if ctx.target.agent_answers(uuid):
-        return BootEvidence(kind="agent", detail="the guest agent answers", seconds=seconds)
-    _knock(ctx)
-    for mac, addresses in ctx.target.addresses(uuid).items():
-        if addresses:
-            return BootEvidence(kind="address", detail=f"{mac} has {', '.join(addresses)}", seconds=seconds)
-    return None
+def _hold_to_contract(ctx: StepContext, ladder: Ladder, isolated: bool, *, connected: bool = False) -> None:
+    """Compare who it is with who it was, until that is the same or the time is over. A difference is a warning.
+
+    `connected`: it was isolated until now; what its network gives is waited for, but nobody says that it must come.
+    """
+    before = _before(ctx)
+    most = LIMITS["contract"] * ctx.job.options.boot_timeout_s
+    deadline = ladder.seconds + min(most, max(LEAST_CONTRACT_S, ladder.boot.seconds or 0))
+    while True:
+        contract = compare(before, _after(ctx, ladder), isolated=isolated)
+        if contract.verdict == "same" and not (connected and contract.awaits_network):
+            break
+        ladder.look("contract")
+        if ladder.seconds > deadline:
+            break
+        ctx.clock.sleep(POLL_S)
+    ladder.hold(contract)
+    concern = concern_of(contract)
+    others = tuple(known for known in ctx.job.concerns if known.code != CONTRACT_CHANGED)
+    ctx.store.record(ctx.job.id, concerns=(*others, concern) if concern else others)
 
 
-def _knock(ctx: StepContext) -> None:
-    """Make the host ask for the guest's addresses, so that its neighbour table can name the MAC that answers."""
-    for nic in ctx.vm.nics:
-        for address in nic.addresses:
-            with suppress(OSError), socket.create_connection((address.split("/")[0], 22), timeout=0.3):
-                continue
+def _before(ctx: StepContext) -> GuestFacts:
+    guest = ctx.job.guest
+    return merged(of_tools(ctx.vm), guest.before if guest else None)
 
 
-def _tail(path: Path) -> bytes:
-    """The end of the serial log; nothing where libvirt keeps it from us, as other evidence may do."""
-    with suppress(FileNotFoundError, PermissionError), path.open("rb") as log:
-        log.seek(max(0, path.stat().st_size - SERIAL_TAIL))
-        return log.read()
-    return b""
+def _after(ctx: StepContext, ladder: Ladder) -> GuestFacts:
+    return merged(of_agent(ctx.target.ask_agent(ctx.job.domain_uuid)), of_serial(ladder.serial()))
 
 
-def _settle(ctx: StepContext) -> None:
-    """Wait for a console that stands still, for a picture that says more than the middle of a boot."""
-    deadline = ctx.clock.monotonic() + SETTLE_S
-    last = b""
-    while ctx.clock.monotonic() < deadline:
-        ctx.cancel()
-        with suppress(NotFound):
-            seen = ctx.target.screenshot(ctx.job.domain_uuid)
-            if seen == last:
+def _knock(ctx: StepContext, ladder: Ladder) -> None:
+    """Have the port that the user asked for answer. Raises BootFailed when it does not in its time."""
+    port = ctx.job.options.boot_port
+    if port is None:
+        ladder.skip("port", "no port was asked for")
+        return
+    deadline = ladder.seconds + LIMITS["port"] * ctx.job.options.boot_timeout_s
+    while True:
+        ladder.look("port")
+        addresses = list(dict.fromkeys(_addresses(ctx, ladder)))
+        for address in addresses:
+            with suppress(OSError), socket.create_connection((address, port), timeout=CONNECT_S):
+                ladder.reach({"port": f"TCP port {port} of {address} answers"})
                 return
-            last = seen
-        ctx.clock.sleep(SETTLE_POLL_S)
+        if ladder.seconds > deadline:
+            tried = ", ".join(addresses) or "no known address"
+            raise ladder.failed(f"TCP port {port} did not answer ({tried})", "port")
+        ctx.clock.sleep(POLL_S)
 
 
-def _picture(ctx: StepContext, name: str) -> None:
-    try:
-        (ctx.folder / f"console-{name}.png").write_bytes(ctx.target.screenshot(ctx.job.domain_uuid))
-    except (NotFound, TargetUnavailable) as error:
-        ctx.event(f"no picture of the console: {error.message}", level="warning")
-    (ctx.folder / "serial.log").write_bytes(_tail(ctx.target.serial_log(f"vmferry-{ctx.job.id}")))
+def _addresses(ctx: StepContext, ladder: Ladder) -> Iterator[str]:
+    for facts in (_after(ctx, ladder), _before(ctx)):
+        for cidrs in (facts.addresses or {}).values():
+            yield from (cidr.partition("/")[0] for cidr in cidrs if not cidr.startswith("fe80:"))
+    for heard in ctx.target.addresses(ctx.job.domain_uuid).values():
+        yield from heard
 
 
 def undo(ctx: StepContext) -> None:
@@ -125,11 +116,12 @@ def undo(ctx: StepContext) -> None:
         return
     ctx.fence()
     domain = ctx.target.find_domain(uuid=job.domain_uuid)
+    up = job.boot is not None and job.boot.kind is not None
     if (
         domain is not None
         and domain.job == job.id
         and domain.running
-        and not (job.boot is not None and ctx.target.shut_down(domain.uuid, SHUTDOWN_S))
+        and not (up and ctx.target.shut_down(domain.uuid, SHUTDOWN_S))
     ):
         ctx.target.stop(domain.uuid)
     ctx.store.drop(job.id, "running", job.domain_uuid)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from app.domain.errors import Conflict, DomainExists, InvalidRequest, NotFound, TargetDenied
 from app.domain.hardware.model import Hardware
@@ -23,8 +25,9 @@ PICTURE = as_png(b"P6 1 1 255\nabc")
 class MemoryTarget:
     """`folder` is the pool.
 
-    guests_obey: whether a guest shuts down when asked. agents: UUIDs whose agent answers. heard: UUID → MAC →
-    addresses. foreign: domains that are not ours, by UUID. calls: the name of each call that changes something.
+    guests_obey: whether a guest shuts down when asked. agents: UUIDs whose agent answers, and answers: what it says.
+    heard: UUID → MAC → addresses. isolated: UUIDs of domains that are. foreign: domains that are not ours, by UUID.
+    calls: the name of each call that changes something.
     """
 
     folder: Path
@@ -33,6 +36,8 @@ class MemoryTarget:
     guests_obey: bool = True
     agents: set[str] = field(default_factory=set)
     heard: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    answers: dict[str, Any] = field(default_factory=dict)
+    isolated: set[str] = field(default_factory=set)
     calls: list[str] = field(default_factory=list)
     hardware: dict[str, Hardware] = field(default_factory=dict)
     closed: bool = False
@@ -127,27 +132,41 @@ class MemoryTarget:
                 raise Conflict("the domain runs")
             del self._domains[uuid]
 
-    def start(self, uuid: str) -> None:
+    def start(self, uuid: str, *, isolated: bool = False) -> tuple[str, ...]:
         self._enter("start")
+        if isolated and not self._ours(uuid).running:
+            self.isolated.add(uuid)
         self._run(uuid, True)
+        return ()
+
+    def connect(self, uuid: str) -> None:
+        self._enter("connect")
+        if self._ours(uuid).running:
+            self.isolated.discard(uuid)
 
     def shut_down(self, uuid: str, timeout_s: float) -> bool:
         self._enter("shut_down")
         if self._ours(uuid).running and not self.guests_obey:
             return False
         self._run(uuid, False)
+        self.isolated.discard(uuid)
         return True
 
     def stop(self, uuid: str) -> None:
         self._enter("stop")
         if uuid in self._domains:
             self._run(uuid, False)
+            self.isolated.discard(uuid)
 
     def agent_answers(self, uuid: str) -> bool:
         self._enter("agent_answers")
         return self._ours(uuid).running and uuid in self.agents
 
-    def addresses(self, uuid: str) -> dict[str, list[str]]:
+    def ask_agent(self, uuid: str) -> dict[str, Any]:
+        self._enter("ask_agent")
+        return self.answers if self._ours(uuid).running and uuid in self.agents else {}
+
+    def addresses(self, uuid: str, ask: Sequence[str] = ()) -> dict[str, list[str]]:
         self._enter("addresses")
         return self.heard.get(uuid, {}) if self._ours(uuid).running else {}
 

@@ -77,6 +77,23 @@ def nics(
     return tuple(_as_nic(card, extra, addresses, _network(card.backing, networks, standard)) for card in cards)
 
 
+def routes(stacks: Sequence[Any]) -> tuple[str, ...]:
+    """The guest's IPv4 routes through a gateway, as Tools reports them."""
+    found = set()
+    for stack in stacks:
+        for route in stack.ipRouteConfig.ipRoute if stack.ipRouteConfig else ():
+            gateway = route.gateway.ipAddress
+            if gateway and ":" not in gateway:
+                network = "default" if route.prefixLength == 0 else f"{route.network}/{route.prefixLength}"
+                found.add(f"{network} via {gateway}")
+    return tuple(sorted(found))
+
+
+def dns(stacks: Sequence[Any]) -> tuple[str, ...]:
+    """The guest's name servers, as Tools reports them."""
+    return tuple(sorted({address for stack in stacks if stack.dnsConfig for address in stack.dnsConfig.ipAddress}))
+
+
 def passthrough(devices: Sequence[Any]) -> tuple[str, ...]:
     """Labels of devices that are the host's own: PCI, vGPU, SR-IOV, SCSI, persistent memory."""
     return tuple(_label(d) for d in devices if isinstance(d, _OF_THE_HOST))

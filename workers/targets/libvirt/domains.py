@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import libvirt
@@ -14,7 +15,7 @@ from app.domain.errors import Conflict, DomainExists, NotFound, TargetDenied, Ta
 from app.domain.hardware.model import Hardware
 from app.domain.libvirt_xml import NAMESPACE, domain_xml
 from app.domain.models import Domain
-from app.process import run
+from workers.targets.libvirt import cards, frames
 from workers.targets.libvirt.connection import Connection
 from workers.targets.libvirt.host import hostdevs, pinned
 from workers.targets.libvirt.picture import as_png
@@ -23,6 +24,7 @@ PICTURE_LIMIT = 64 << 20
 ASK_AGAIN_SECONDS = 10.0  # a guest that is still booting does not hear the first request to shut down
 POLL_SECONDS = 0.5
 AGENT_SECONDS = 3
+QUESTIONS = ("guest-get-host-name", "guest-network-get-interfaces", "guest-get-fsinfo", "guest-get-osinfo")
 
 _WITH_ALL_STATE = (
     libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
@@ -34,7 +36,6 @@ _ADDRESS_SOURCES = (
     libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE,
     libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT,
 )
-NEIGHBOURS = ("ip", "-json", "neigh", "show")  # libvirt 9.0 cannot read newer kernels' table: "wrong nlmsg len"
 _NO_ANSWER = {
     libvirt.VIR_ERR_AGENT_UNRESPONSIVE,
     libvirt.VIR_ERR_AGENT_UNSYNCED,
@@ -73,6 +74,11 @@ def owning_job(domain: Any) -> str:
 class Domains:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._ears: dict[str, frames.Ear] = {}  # by bridge
+
+    def close(self) -> None:
+        while self._ears:
+            self._ears.popitem()[1].close()
 
     def find(self, *, uuid: str = "", name: str = "") -> Domain | None:
         def look(connection: Any) -> Domain | None:
@@ -105,11 +111,25 @@ class Domains:
 
         self._connection.call(act)
 
-    def start(self, uuid: str) -> None:
-        def act(connection: Any) -> None:
+    def start(self, uuid: str, *, isolated: bool = False) -> tuple[str, ...]:
+        def act(connection: Any) -> tuple[str, ...]:
             domain = _ours(connection, uuid)
             if not domain.isActive():
-                domain.create()
+                domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
+            waits = _waits(domain)
+            told = cards.isolate(connection, domain) if waits and isolated else []
+            told += frames.listen(cards.bridges(domain), self._ears)
+            if waits:
+                domain.resume()
+            return tuple(told)
+
+        return self._connection.call(act)
+
+    def connect(self, uuid: str) -> None:
+        def act(connection: Any) -> None:
+            domain = _ours(connection, uuid)
+            cards.connect(domain)
+            frames.listen(cards.bridges(domain), self._ears)
 
         self._connection.call(act)
 
@@ -145,25 +165,27 @@ class Domains:
         return self._connection.call(act)
 
     def agent_answers(self, uuid: str) -> bool:
-        def act(connection: Any) -> bool:
+        return self._connection.call(lambda connection: _agent(_ours(connection, uuid), "guest-ping") is not None)
+
+    def ask_agent(self, uuid: str) -> dict[str, Any]:
+        def act(connection: Any) -> dict[str, Any]:
             domain = _ours(connection, uuid)
-            try:
-                libvirt_qemu.qemuAgentCommand(domain, '{"execute": "guest-ping"}', AGENT_SECONDS, 0)
-            except libvirt.libvirtError as error:
-                if error.get_error_code() not in _NO_ANSWER:
-                    raise
-                return False
-            return True
+            answers = ((command, _agent(domain, command)) for command in QUESTIONS)
+            return {command: answer for command, answer in answers if answer is not None}
 
         return self._connection.call(act)
 
-    def addresses(self, uuid: str) -> dict[str, list[str]]:
+    def addresses(self, uuid: str, ask: Sequence[str] = ()) -> dict[str, list[str]]:
         """MAC → addresses without prefix, each once; {} while it is off."""
 
         def act(connection: Any) -> dict[str, list[str]]:
             domain = _ours(connection, uuid)
             pairs = [pair for source in _ADDRESS_SOURCES for pair in _addresses(domain, source)]
-            pairs += neighbours(run(NEIGHBOURS, timeout=AGENT_SECONDS).text, _cards(domain))
+            for mac, bridge in cards.bridges(domain).items() if domain.isActive() else ():
+                if ear := self._ears.get(bridge):
+                    pairs += [(mac, address) for address in ear.heard(mac)]
+                    for cidr in ask if bridge == cards.BRIDGE else ():
+                        ear.ask_for(cidr)
             return {mac: list(dict.fromkeys(address for m, address in pairs if m == mac)) for mac, _ in pairs}
 
         return self._connection.call(act)
@@ -234,24 +256,19 @@ def _addresses(domain: Any, source: int) -> list[tuple[str, str]]:
     ]
 
 
-def neighbours(table: str, cards: set[tuple[str, str]]) -> list[tuple[str, str]]:
-    """(MAC, address) of the entries of `ip -json neigh` that a card's own bridge has heard from just now.
+def _agent(domain: Any, command: str) -> Any:
+    """What the guest agent returns to a command; None where it does not answer, or does not know it."""
+    question = json.dumps({"execute": command})
+    try:
+        answer = libvirt_qemu.qemuAgentCommand(domain, question, AGENT_SECONDS, 0)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() not in (*_NO_ANSWER, libvirt.VIR_ERR_INTERNAL_ERROR):
+            raise
+        return None
+    return json.loads(answer).get("return")
 
-    Stale entries do not count: an earlier guest with that MAC may have left them.
-    """
-    return [
-        (entry["lladdr"], entry["dst"])
-        for entry in json.loads(table)
-        if (entry.get("lladdr"), entry["dev"]) in cards and "REACHABLE" in entry["state"]
-    ]
 
-
-def _cards(domain: Any) -> set[tuple[str, str]]:
-    """(MAC, bridge) of each card of a running domain."""
-    cards = fromstring(domain.XMLDesc()).findall("devices/interface")
-    pairs = ((card.find("mac"), card.find("source")) for card in cards)
-    return {
-        (mac.get("address", "").lower(), source.get("bridge", ""))
-        for mac, source in pairs
-        if mac is not None and source is not None
-    }
+def _waits(domain: Any) -> bool:
+    """Whether it is paused, and not because a disk of it failed."""
+    state, reason = domain.state()
+    return bool(state == libvirt.VIR_DOMAIN_PAUSED and reason != libvirt.VIR_DOMAIN_PAUSED_IOERROR)

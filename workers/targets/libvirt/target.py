@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -92,8 +92,11 @@ class LibvirtTarget:
     def undefine(self, uuid: str) -> None:
         self._domains.undefine(uuid)
 
-    def start(self, uuid: str) -> None:
-        self._domains.start(uuid)
+    def start(self, uuid: str, *, isolated: bool = False) -> tuple[str, ...]:
+        return self._domains.start(uuid, isolated=isolated)
+
+    def connect(self, uuid: str) -> None:
+        self._domains.connect(uuid)
 
     def shut_down(self, uuid: str, timeout_s: float) -> bool:
         return self._domains.shut_down(uuid, timeout_s)
@@ -104,13 +107,17 @@ class LibvirtTarget:
     def agent_answers(self, uuid: str) -> bool:
         return self._domains.agent_answers(uuid)
 
-    def addresses(self, uuid: str) -> dict[str, list[str]]:
-        return self._domains.addresses(uuid)
+    def ask_agent(self, uuid: str) -> dict[str, Any]:
+        return self._domains.ask_agent(uuid)
+
+    def addresses(self, uuid: str, ask: Sequence[str] = ()) -> dict[str, list[str]]:
+        return self._domains.addresses(uuid, ask)
 
     def screenshot(self, uuid: str) -> bytes:
         return self._domains.screenshot(uuid)
 
     def close(self) -> None:
+        self._domains.close()
         self._connection.close()
 
 
