@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -34,10 +33,10 @@ def addresses() -> dict[str, list[str]]:
 
 
 def nameservers() -> list[str]:
-    if shutil.which("resolvectl"):
-        said = [line.partition(":")[2].split() for line in lines("resolvectl", "dns")]
-        return sorted(server for servers in said for server in servers)
-    return [line.split()[1] for line in Path("/etc/resolv.conf").read_text().splitlines() if "nameserver" in line]
+    """Those that systemd-resolved asks, where it runs; else those that programs ask themselves."""
+    files = (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf"))
+    text = next(file.read_text() for file in files if file.exists())
+    return [line.split()[1] for line in text.splitlines() if line.startswith("nameserver")]
 
 
 def mounts() -> dict[str, list[str]]:
