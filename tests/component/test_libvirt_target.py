@@ -68,9 +68,10 @@ def hardware(
     host_facts: Host = NOT_SEEN,
     **vm: Any,
 ) -> Hardware:
+    name = vm.get("name", host.pool)  # of its own: another run may be on this machine
     machine = make_vm(disks=make_vm().disks[:1], memory_bytes=64 * MIB, cpus=1, cores_per_socket=1, **vm)
     return hardware_for(
-        make_move(machine, **{"networks": {"*": host.network}} | (options or {})),
+        make_move(machine, **{"networks": {"*": host.network}, "target_name": name} | (options or {})),
         disk_paths=[str(path)],
         domain_uuid=str(uuid.uuid4()),
         accelerator="tcg",
@@ -135,6 +136,25 @@ def test_a_domain_of_its_own_cpus_and_memory_starts(host: LibvirtHost, target: L
     assert domain.numaParameters()["numa_nodeset"] == "0"
     (found,) = [known for known in target.facts().domains if known.uuid == hw.uuid]
     assert found.pinned == hw.pins
+
+
+@pytest.mark.parametrize(
+    ("options", "vm", "words"),
+    [
+        ({"profile": "density"}, {}, ('"free-page-reporting":true', '"deflate-on-oom":true')),
+        ({"converter": "compat"}, {"sound": True, "cdroms": 1}, ("ich9-intel-hda", "ide-cd")),
+        ({}, {"memory_limit_bytes": 32 * MIB, "cpu_shares": 500, "cpu_limit_mhz": 500, "host_mhz": 1000}, ()),
+    ],
+)
+def test_what_is_defined_starts(
+    options: dict[str, Any], vm: dict[str, Any], words: tuple[str, ...], host: LibvirtHost, target: LibvirtTarget
+) -> None:
+    hw = hardware(target, host, target.create_volume("vmferry-start-0.qcow2", MIB), options=options, **vm)
+    target.define(hw)
+    target.start(hw.uuid)
+    said = Path(f"/var/log/libvirt/qemu/{hw.name}.log").read_text().rpartition("starting up")[2]
+    assert all(word in said for word in words), said
+    target.stop(hw.uuid)
 
 
 def test_cpus_and_memory_can_be_added_while_it_runs(host: LibvirtHost, target: LibvirtTarget) -> None:

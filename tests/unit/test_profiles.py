@@ -10,7 +10,7 @@ from app.domain.hardware import hardware_for
 from app.domain.hardware.model import Hardware, NumaCell
 from app.domain.hardware.placement import cells_of, place
 from app.domain.host import Host, HostNode
-from app.domain.models import VM
+from app.domain.models import VM, TargetFacts
 from tests.unit.moves import UUID, make_move, make_vm
 
 GIB = 1 << 30
@@ -122,6 +122,11 @@ def test_cells_part_evenly_or_not_at_all() -> None:
     assert [part.memory_bytes for part in cells_of(vm, 4)] == [(512 << 20) + (4 << 20), (512 << 20) + (2 << 20)]
     assert len(cells_of(make_vm(cpus=4, numa_nodes=3), 4)) == 1
     assert [(part.cpus, part.memory_bytes) for part in cells_of(vm, 16)] == [(16, GIB + (6 << 20))]  # CPUs can be added
+
+
+def test_facts_come_back_from_the_store_as_they_were() -> None:
+    facts = TargetFacts(host=HOST)
+    assert TargetFacts.model_validate_json(facts.model_dump_json()) == facts
 
 
 def test_memory_can_grow_to_what_a_guest_can_address() -> None:
