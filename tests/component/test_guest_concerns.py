@@ -31,7 +31,6 @@ FILES = {
 RAISED = {
     "guest_agent_missing",
     "mount_by_device",
-    "mount_failed",
     "nic_name_unknown",
     "uefi_loader_unknown",
     "vmware_tools_left",
