@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from tests.service import ROOT
 
@@ -15,7 +15,10 @@ def in_source() -> set[str]:
 
 
 def codes_of(source: str) -> Iterator[str]:
-    """Of `Concern(code=…)` and `concern("…", …)`. ValueError for one that is not written there, or named there."""
+    """Of `Concern(code=…)`, of `concern("…", …)`, and of tables of what has a code and a severity.
+
+    ValueError for one that is not written there, or named there.
+    """
     tree = ast.parse(source)
     constants = {
         target.id: node.value.value
@@ -24,16 +27,37 @@ def codes_of(source: str) -> Iterator[str]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
+    tables = dict(_tables(tree))
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and (given := _code_given(node)) is not None:
-            code = constants.get(given.id) if isinstance(given, ast.Name) else getattr(given, "value", None)
-            if not isinstance(code, str):
-                raise ValueError(f"line {node.lineno}: write the code of this concern out")
-            yield code
+        if not isinstance(node, ast.Call) or (given := _code_given(node, tables)) is None:
+            continue
+        if isinstance(given, ast.Attribute) and given.attr == "code" and tables:
+            continue  # a row's
+        code = constants.get(given.id) if isinstance(given, ast.Name) else getattr(given, "value", None)
+        if not isinstance(code, str):
+            raise ValueError(f"line {node.lineno}: write the code of this concern out")
+        yield code
 
 
-def _code_given(call: ast.Call) -> ast.expr | None:
-    name = getattr(call.func, "id", None) or getattr(call.func, "attr", None)
-    if name == "Concern":
-        return next((keyword.value for keyword in call.keywords if keyword.arg == "code"), None)
-    return call.args[0] if name == "concern" and call.args else None
+def _tables(tree: ast.Module) -> Iterator[tuple[str, list[str]]]:
+    """The rows' classes, with the names of their fields."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and any(getattr(base, "id", "") == "NamedTuple" for base in node.bases):
+            fields = [
+                one.target.id
+                for one in node.body
+                if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)
+            ]
+            if {"code", "severity"} <= set(fields):
+                yield node.name, fields
+
+
+def _code_given(call: ast.Call, tables: Mapping[str, Sequence[str]]) -> ast.expr | None:
+    name = getattr(call.func, "id", None) or getattr(call.func, "attr", None) or ""
+    if name == "concern":
+        return call.args[0] if call.args else None
+    if name != "Concern" and name not in tables:
+        return None
+    place = tables[name].index("code") if name in tables else len(call.args)
+    named = next((keyword.value for keyword in call.keywords if keyword.arg == "code"), None)
+    return call.args[place] if place < len(call.args) else named

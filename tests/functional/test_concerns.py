@@ -55,6 +55,11 @@ def test_no_entry_is_of_a_code_that_is_gone() -> None:
 def test_codes_are_found_however_they_are_written() -> None:
     source = '_USED = "b"\nConcern(code="a")\nmodels.Concern(code=_USED)\nconcern("c", "info", "", "")\n'
     assert sorted(codes_of(source)) == ["a", "b", "c"]
+    row = "class Row(NamedTuple):\n    pattern: str\n    code: str\n    severity: str\n"
+    table = f'{row}ROWS = (Row("x", "d", "info"), Row("y", code="e", severity="info"))\nConcern(code=row.code)\n'
+    assert sorted(codes_of(table)) == ["d", "e"]
+    with pytest.raises(ValueError, match="line 1"):
+        list(codes_of("Concern(code=row.code)"))
     with pytest.raises(ValueError, match="line 1"):
         list(codes_of('Concern(code=f"x_{y}")'))
 
