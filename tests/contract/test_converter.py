@@ -89,6 +89,22 @@ def test_it_says_whom_it_met_and_what_it_kept(converted: Converted) -> None:
     assert converted.log
 
 
+def test_it_says_who_the_guest_was_before(converted: Converted) -> None:
+    before = converted.report.before
+    if isinstance(converted.converter, MemoryConverter):
+        assert before is None
+        return
+    assert before is not None
+    assert before.hostname == converted.report.hostname
+    assert before.addresses == {"": ("192.168.50.10/24",)}
+    assert before.routes == ("default via 192.168.50.1",)
+    assert before.dns == ("192.168.50.1",)
+    assert before.mounts == ("/", "/srv")
+    assert "open-vm-tools.service" in (before.services or ())
+    assert before.kernel
+    assert before.machine_id
+
+
 def test_only_the_overlays_are_written(converted: Converted) -> None:
     assert [digest(base) for base in converted.bases] == converted.digests
     for overlay in converted.overlays:
