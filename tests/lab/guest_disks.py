@@ -30,8 +30,8 @@ def fill(work: Path, recipe: Recipe, ids: Ids, markers: dict[str, bytes]) -> lis
         g.set_backend("direct")
         if probe() == "tcg":
             g.set_backend_setting("force_tcg", "1")
-        for image in images:
-            g.add_drive_opts(str(image), format="raw")
+        for number, image in enumerate(images):
+            g.add_drive_opts(str(image), format="raw", label=f"disk{chr(ord('a') + number)}")
         g.launch()
         _system(g, recipe, ids)
         g.tar_in(str(work / "root.tar"), "/")
@@ -114,7 +114,8 @@ def _encrypt(g: Any, ids: Ids, device: str, name: str) -> str:
 
 
 def _boot_loader(g: Any, recipe: Recipe) -> None:
-    where = ["--target=i386-pc", "/dev/sda"]
+    # not /dev/sda: what libguestfs calls so may have another name in the appliance, where the guest's tools look
+    where = ["--target=i386-pc", "/dev/disk/guestfs/diska"]
     if recipe.firmware == "efi":
         where = ["--target=x86_64-efi", "--efi-directory=/boot/efi", "--bootloader-id=debian", "--no-nvram"]
     g.command(["grub-install", *where])
