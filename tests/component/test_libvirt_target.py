@@ -128,7 +128,7 @@ def test_a_domain_of_its_own_cpus_and_memory_starts(host: LibvirtHost, target: L
     hw = hardware(target, host, path, options={"profile": "latency"}, host_facts=facts.host)
     assert hw.pins
     assert hw.io_threads == 1
-    target.define(hw.model_copy(update={"memory_page_kib": None, "memory_locked": False}))
+    target.define(hw.model_copy(update={"memory_pages_kib": (), "memory_locked": False}))
     target.start(hw.uuid)
     domain = host.connection.lookupByUUIDString(hw.uuid)
     cpus = domain.vcpuPinInfo()[0]

@@ -50,7 +50,13 @@ def given(vm: VM | None = None, **more: Any) -> dict[str, Any]:
 
 
 def hardware(
-    vm: Any = None, *, accelerator: Any = "kvm", serial_log: str = "", has_tpm: bool = False, **options: Any
+    vm: Any = None,
+    *,
+    accelerator: Any = "kvm",
+    serial_log: str = "",
+    has_tpm: bool = False,
+    host: Host = HOST,
+    **options: Any,
 ) -> Hardware:
     move = make_move(vm, **options)
     return hardware_for(
@@ -183,7 +189,7 @@ CHANGES: dict[str, Any] = {
     "cells": (NumaCell(first_cpu=0, cpus=4, memory_bytes=2 << 30),),
     "memory_bytes": (2 << 30) + 1,
     "memory_most": 4 << 30,
-    "memory_page_kib": 2048,
+    "memory_pages_kib": (2048,),
     "memory_locked": True,
     "memory_merged": False,
     "memory_soft_limit": 1 << 20,

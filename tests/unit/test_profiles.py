@@ -41,7 +41,7 @@ def cell(cpus: int, memory: int = GIB) -> NumaCell:
 def test_latency_has_cpus_memory_and_threads_of_its_own() -> None:
     hw = hardware(make_vm(cpus=2), profile="latency")
     assert (hw.pins, hw.helper_cpus, hw.host_nodes) == ((0, 1), (2, 3), (0,))
-    assert (hw.memory_page_kib, hw.memory_locked, hw.memory_merged, hw.balloon) == (2048, True, False, "none")
+    assert (hw.memory_pages_kib, hw.memory_locked, hw.memory_merged, hw.balloon) == ((2048,), True, False, "none")
     assert [(disk.direct, disk.thread) for disk in hw.disks] == [(True, 1), (True, 2)]
     assert hw.io_threads == 2
 
@@ -50,7 +50,7 @@ def test_balanced_and_density_have_nothing_of_their_own() -> None:
     for profile, balloon in (("balanced", "plain"), ("density", "eager")):
         hw = hardware(profile=profile)
         assert (hw.pins, hw.helper_cpus, hw.host_nodes, hw.io_threads) == ((), (), (), 0)
-        assert (hw.memory_page_kib, hw.memory_locked, hw.memory_merged) == (None, False, True)
+        assert (hw.memory_pages_kib, hw.memory_locked, hw.memory_merged) == ((), False, True)
         assert {(disk.direct, disk.thread) for disk in hw.disks} == {(False, None)}
         assert hw.balloon == balloon
 
@@ -88,7 +88,7 @@ def test_an_unconverted_guest_has_neither_balloon_nor_threads() -> None:
 def test_a_guest_of_two_nodes_is_on_two_of_the_host() -> None:
     hw = hardware(make_vm(numa_nodes=2, cores_per_socket=1), profile="latency")
     assert [(part.first_cpu, part.cpus, part.memory_bytes) for part in hw.cells] == [(0, 2, GIB), (2, 2, GIB)]
-    assert (hw.host_nodes, hw.pins, hw.memory_page_kib) == ((0, 1), (0, 1, 4, 5), 2048)
+    assert (hw.host_nodes, hw.pins, hw.memory_pages_kib) == ((0, 1), (0, 1, 4, 5), (2048, 1 << 20))
 
 
 @pytest.mark.parametrize(
@@ -111,10 +111,13 @@ def test_where_a_guest_is_placed(cells: Any, nodes: Any, taken: Any, found: Any)
     assert [(chosen.node.id, chosen.cpus, chosen.page_kib) for chosen in places] == found
 
 
-def test_pages_are_of_one_size_that_all_nodes_have() -> None:
+def test_each_node_has_pages_of_the_size_that_its_place_has() -> None:
     vm = make_vm(numa_nodes=2, cpus=2, cores_per_socket=1)
-    mixed = Host(nodes=(node(0, 0, 1, m2=512, g1=1), node(1, 2, 3, m2=512)))
-    assert hardware(vm, host=mixed, profile="latency").memory_page_kib == 2048
+    mixed = Host(nodes=(node(0, 0, 1, g1=1), node(1, 2, 3, m2=512)))
+    assert hardware(vm, host=mixed, profile="latency").memory_pages_kib == (1 << 20, 2048)
+    assert hardware(vm, host=Host(), profile="latency").memory_pages_kib == (2048,)
+    none = Host(nodes=(node(0, 0, 1), node(1, 2, 3, g1=1)))
+    assert hardware(vm, host=none, profile="latency").memory_pages_kib == (1 << 20, 2048)
 
 
 def test_cells_part_evenly_or_not_at_all() -> None:

@@ -31,7 +31,7 @@ def backing(case: Case) -> dict[str, Any]:
     """
     latency = case.profile is Profile.LATENCY
     return {
-        "memory_page_kib": _huge_page(case) if latency else None,
+        "memory_pages_kib": _huge_pages(case) if latency else (),
         "memory_locked": latency or (case.profile is not Profile.DENSITY and is_reserved(case.vm)),
         "memory_merged": not latency,
     }
@@ -54,7 +54,5 @@ def is_reserved(vm: VM) -> bool:
     return vm.memory_reservation_bytes >= vm.memory_bytes > 0
 
 
-def _huge_page(case: Case) -> int:
-    """The largest that every node has enough of."""
-    pages = [chosen.page_kib for chosen in places_of(case)]
-    return min((page for page in pages if page is not None), default=HUGE_PAGE_KIB)
+def _huge_pages(case: Case) -> tuple[int, ...]:
+    return tuple(chosen.page_kib or HUGE_PAGE_KIB for chosen in places_of(case)) or (HUGE_PAGE_KIB,)

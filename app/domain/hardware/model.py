@@ -67,7 +67,7 @@ class Hardware(Value):
     cells: tuple[NumaCell, ...] = ()
     memory_bytes: int
     memory_most: int | None = None  # what it may grow to while it runs
-    memory_page_kib: int | None = None  # the huge pages that it is made of
+    memory_pages_kib: tuple[int, ...] = ()  # the huge pages that it is made of: one size, or one for each cell
     memory_locked: bool = False  # the host does not swap it out
     memory_merged: bool = True  # the host may merge equal pages of it with those of others
     memory_soft_limit: int | None = None  # bytes

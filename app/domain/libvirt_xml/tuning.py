@@ -64,10 +64,17 @@ def _numatune(hw: Hardware) -> Element:
 
 def _backing(hw: Hardware) -> Element:
     backing = Element("memoryBacking")
-    if hw.memory_page_kib is not None:
-        SubElement(SubElement(backing, "hugepages"), "page", size=str(hw.memory_page_kib), unit="KiB")
+    if hw.memory_pages_kib:
+        _add_pages(SubElement(backing, "hugepages"), hw.memory_pages_kib)
     if not hw.memory_merged:
         SubElement(backing, "nosharepages")
     if hw.memory_locked:
         SubElement(backing, "locked")
     return backing
+
+
+def _add_pages(pages: Element, sizes: tuple[int, ...]) -> None:
+    for size in sorted(set(sizes)):
+        page = SubElement(pages, "page", size=str(size), unit="KiB")
+        if len(set(sizes)) > 1:
+            page.set("nodeset", listed(cell for cell, of_cell in enumerate(sizes) if of_cell == size))
