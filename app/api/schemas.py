@@ -77,8 +77,8 @@ class NewSource(Ours):
 
 
 class NewTarget(Ours):
-    """`networks`: source network → NAME of a libvirt network, bridge:NAME, ovs:NAME[@VLAN] or macvtap:DEVICE; as the
-    source network "*" stands for any.
+    """`networks`: source network → NAME of a libvirt network, bridge:NAME, ovs:NAME, ovs:NAME@VLAN or macvtap:DEVICE;
+    as the source network "*" stands for any.
     """
 
     name: Name

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from app.domain.errors import InvalidRequest
 from app.domain.value import Value
 
-GRAMMAR = "NAME of a libvirt network, bridge:NAME, ovs:NAME[@VLAN] or macvtap:DEVICE"
+GRAMMAR = "NAME of a libvirt network, bridge:NAME, ovs:NAME, ovs:NAME@VLAN or macvtap:DEVICE"
 LAST_VLAN = 4094
 TRUNK = 4095  # as VMware says that a port carries all VLANs
 

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import requests
 from rich.console import Console
+from rich.text import Text
 
 from app.cli import client, output, passwords, watch
 from app.cli.client import Client, is_loopback, reachable, read_sse
 from app.cli.exits import CliError, Exit, from_ended_job, from_error, from_problem
-from app.cli.targets import pairs
+from app.cli.migrate import HOSTDEV_HELP
+from app.cli.targets import NETWORK_HELP, pairs
 from app.domain.errors import Conflict, InvalidRequest, NotFound, PreflightFailed, SourceDenied, Unauthorized
 from app.domain.models import Concern
 
@@ -106,6 +108,11 @@ def test_network_pairs_split_at_the_last_equals_sign() -> None:
         with pytest.raises(CliError) as caught:
             pairs([wrong])
         assert caught.value.exit_code == Exit.USAGE
+
+
+def test_help_loses_nothing_that_reads_as_markup() -> None:
+    assert Text.from_markup(NETWORK_HELP).plain == NETWORK_HELP
+    assert Text.from_markup(HOSTDEV_HELP).plain == HOSTDEV_HELP
 
 
 def test_a_password_comes_from_the_first_line_of_a_file(tmp_path: Path) -> None:

@@ -58,4 +58,4 @@ def test_what_a_map_may_say(text: str, kind: str, name: str, vlan: int | None) -
 def test_what_it_may_not(text: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse(text)
-    assert "ovs:NAME[@VLAN]" in caught.value.remedy
+    assert "ovs:NAME@VLAN" in caught.value.remedy

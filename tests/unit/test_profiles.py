@@ -8,9 +8,9 @@ import pytest
 
 from app.domain.hardware import hardware_for
 from app.domain.hardware.model import Hardware, NumaCell
-from app.domain.hardware.placement import cells_of, place
+from app.domain.hardware.placement import cells_of, place, taken_by_others
 from app.domain.host import Host, HostNode
-from app.domain.models import VM, TargetFacts
+from app.domain.models import VM, Domain, TargetFacts
 from tests.unit.moves import UUID, make_move, make_vm
 
 GIB = 1 << 30
@@ -125,6 +125,14 @@ def test_cells_part_evenly_or_not_at_all() -> None:
     assert [part.memory_bytes for part in cells_of(vm, 4)] == [(512 << 20) + (4 << 20), (512 << 20) + (2 << 20)]
     assert len(cells_of(make_vm(cpus=4, numa_nodes=3), 4)) == 1
     assert [(part.cpus, part.memory_bytes) for part in cells_of(vm, 16)] == [(16, GIB + (6 << 20))]  # CPUs can be added
+
+
+def test_pins_of_the_jobs_own_domain_take_nothing() -> None:
+    domains = [
+        Domain(uuid=name, name=name, job=job, pinned=pins)
+        for name, job, pins in (("a", "", (0, 1)), ("b", "j2", (5,)), ("c", "j1", (7,)))
+    ]
+    assert taken_by_others(domains, "j1") == {0, 1, 5}
 
 
 def test_facts_come_back_from_the_store_as_they_were() -> None:
