@@ -1,11 +1,12 @@
-"""What the converters find in a guest, each with the files that raise it."""
+"""What the converters and the boot check find in a guest, each with what raises it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 
-from app.domain.models import Concern
+from app.domain.contract import compare, concern_of
+from app.domain.models import Concern, GuestFacts
 from converters.linux import adapt
 from converters.v2v_messages import Messages
 from tests.concerns.entry import OnGuest
@@ -34,6 +35,17 @@ def said_by_virt_v2v(text: str) -> Callable[[], list[Concern]]:
     return convert
 
 
+def came_back_without(**facts: tuple[str, ...]) -> Callable[[], list[Concern]]:
+    """A guest that had all of it before."""
+
+    def boot_check() -> list[Concern]:
+        known = {name: lines[:1] for name, lines in facts.items()}
+        told = concern_of(compare(GuestFacts.model_validate(facts), GuestFacts.model_validate(known)))
+        return [told] if told else []
+
+    return boot_check
+
+
 OLD_SYSTEMD = {"/usr/lib/x86_64-linux-gnu/systemd/libsystemd-shared-237.so": b""}
 TOOLS = {"/usr/bin/vmtoolsd": b"", "/usr/bin/dpkg": b""}
 ENTRIES = (
@@ -41,6 +53,11 @@ ENTRIES = (
         "virt_v2v_warning",
         "a conversion in which virt-v2v warns of something",
         said_by_virt_v2v("fstrim on guest filesystem /dev/sda1 failed. This is usually harmless"),
+    ),
+    OnGuest(
+        "contract_changed",
+        "a moved guest that runs without one of its file systems",
+        came_back_without(mounts=("/", "/srv")),
     ),
     OnGuest("guest_agent_missing", "a Linux guest without qemu-guest-agent", linux({}, without="qemu-ga")),
     OnGuest(

@@ -11,11 +11,11 @@ from tests.service import ROOT
 
 PAGE = ROOT / "docs" / "concerns.md"
 HEAD = """\
-# Concerns: what is said before a move, and after a conversion
+# Concerns: what is said before a move, and after it
 
 A concern has a code, a severity, a cause, and a remedy where there is something to do. `vmferry migrate --dry-run` and
 `vmferry inventory SOURCE --assess` show those that are known before anything is touched; a job shows them, too, and
-what the conversion adds. A blocker stops a job before anything is touched. A warning and a note stop nothing.
+what conversion and boot check add. A blocker stops a job before anything is touched. A warning and a note stop nothing.
 
 This page is made by `python -m tests.concerns`, and a test holds it against what is raised: by VMs in the lab's vCenter
 that are read through its API, by packages and folders of files, and, where "in the guest" is written, by a guest of a
