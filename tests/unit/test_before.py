@@ -69,7 +69,11 @@ def test_all_of_a_debian() -> None:
 
 @pytest.mark.parametrize("machine_id", [b"", b"uninitialized\n", b"x" * 32])
 def test_what_cannot_be_read_is_not_known(machine_id: bytes) -> None:
-    bare: dict[str, Any] = {"/boot/vmlinuz": b"", "/etc/machine-id": machine_id}
+    bare: dict[str, Any] = {
+        "/boot/vmlinuz": b"",
+        "/etc/machine-id": machine_id,
+        "/etc/resolv.conf": b"nameserver 192.0.2.53\n",  # of the appliance's time, not the guest's
+    }
     guest = Guest(bare, hostname="unknown")
     guest.links = {"/etc/resolv.conf": "/run/systemd/resolve/stub-resolv.conf"}
     assert read(guest) == GuestFacts(static=())

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -295,7 +295,13 @@ def test_a_port_that_does_not_answer_fails(tmp_path: Path, monkeypatch: pytest.M
     assert bench.boot.rung("contract").state == "reached"
 
 
-def test_a_mode_that_a_bios_does_not_set_is_past_the_firmware(bench: Bench) -> None:
+@pytest.mark.parametrize(("firmware", "seconds"), [("bios", 8), ("efi", 20)])
+def test_a_mode_that_a_bios_does_not_set_is_past_the_firmware(
+    tmp_path: Path, firmware: Literal["bios", "efi"], seconds: float
+) -> None:
+    bench = Bench(tmp_path)
+    bench.store.record("j1", vm=bench.ctx.vm.model_copy(update={"firmware": firmware}))
+
     def console(width: int, height: int) -> Callable[[], None]:
         picture = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\0"
         return lambda: setattr(bench.target, "screenshot", lambda _: picture)
@@ -303,7 +309,7 @@ def test_a_mode_that_a_bios_does_not_set_is_past_the_firmware(bench: Bench) -> N
     console(640, 480)()
     bench.at = {4: console(720, 400), 8: console(1024, 768), 20: bench.report()}
     boot_check.do(bench.ctx)
-    assert bench.boot.rung("firmware").seconds == 8
+    assert bench.boot.rung("firmware").seconds == seconds
     assert bench.boot.rung("kernel").seconds == 20
 
 
