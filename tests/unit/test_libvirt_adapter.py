@@ -16,7 +16,7 @@ from app.domain.errors import DomainExists, InvalidRequest, NoSpace, NotFound, T
 from app.domain.host import HostNode
 from app.domain.models import TargetSpec
 from workers.targets import open_target
-from workers.targets.libvirt import host, pools
+from workers.targets.libvirt import host, pools, target
 from workers.targets.libvirt.errors import translate
 from workers.targets.libvirt.frames import request, sender
 from workers.targets.libvirt.picture import as_png
@@ -51,6 +51,39 @@ def test_names_of_volumes_and_logs_are_plain(name: str) -> None:
         check_name(name)
     with pytest.raises(InvalidRequest):
         open_target(TargetSpec(id="t", name="t")).serial_log(name)
+
+
+class Network:
+    """One that goes as soon as it has been listed."""
+
+    def name(self) -> str:
+        return "lan"
+
+    def isActive(self) -> bool:
+        raise libvirt_error(libvirt.VIR_ERR_NO_NETWORK)
+
+
+class Host:
+    """The part of libvirt.virConnect that an inventory uses, of a host with nothing but a network."""
+
+    def getVersion(self) -> int:
+        return 7_002_000
+
+    getLibVersion = getVersion
+
+    def listAllNetworks(self, flags: int = 0) -> list[Network]:
+        assert flags == libvirt.VIR_CONNECT_LIST_NETWORKS_ACTIVE
+        return [Network()]
+
+    def listAllStoragePools(self) -> list[Any]:
+        return []
+
+    listAllDomains = listAllStoragePools
+
+
+def test_a_network_that_goes_meanwhile_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "describe", lambda connection: None)
+    assert target._inventory(Host())["networks"] == ("lan",)
 
 
 def libvirt_error(code: int, message: str = "m", domain: int = libvirt.VIR_FROM_QEMU, int1: int = 0) -> Any:

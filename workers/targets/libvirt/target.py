@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+import libvirt
+
 from app.domain.errors import InvalidRequest, VmferryError
 from app.domain.hardware.model import Hardware
 from app.domain.models import Check, Domain, ImageOptions, TargetFacts, TargetSpec
@@ -122,12 +124,16 @@ class LibvirtTarget:
 
 
 def _inventory(connection: Any) -> dict[str, Any]:
-    """The fields of TargetFacts that libvirt knows."""
+    """The fields of TargetFacts that libvirt knows.
+
+    Which networks run is asked in one call: that of a boot check elsewhere may go between two.
+    """
+    running = connection.listAllNetworks(libvirt.VIR_CONNECT_LIST_NETWORKS_ACTIVE)
     return {
         "hypervisor": f"QEMU {_version(connection.getVersion())}, libvirt {_version(connection.getLibVersion())}",
         "host": host.describe(connection),
         "pools": tuple(pools.describe(pool) for pool in connection.listAllStoragePools()),
-        "networks": tuple(network.name() for network in connection.listAllNetworks() if network.isActive()),
+        "networks": tuple(network.name() for network in running),
         "domains": tuple(domains.describe(domain) for domain in connection.listAllDomains()),
     }
 
