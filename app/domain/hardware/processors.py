@@ -13,7 +13,7 @@ NORMAL_CPU_SHARES = 1000  # VMware's, of one virtual CPU
 
 def processors(case: Case) -> dict[str, Any]:
     """As many, in as many sockets; where CPUs could be added, up to HOT_ADD_TIMES as many sockets."""
-    _, cores = topology(case.vm)
+    cores = _cores(case.vm)
     return {"cpus": case.vm.cpus, "sockets": most_cpus(case) // cores, "cores": cores}
 
 
@@ -33,8 +33,6 @@ def most_cpus(case: Case) -> int:
     return case.vm.cpus * (HOT_ADD_TIMES if case.vm.cpu_hot_add and case.grows else 1)
 
 
-def topology(vm: VM) -> tuple[int, int]:
-    """(sockets, cores per socket); a division that leaves a rest is given up for one core per socket."""
-    if vm.cpus % vm.cores_per_socket:
-        return vm.cpus, 1
-    return vm.cpus // vm.cores_per_socket, vm.cores_per_socket
+def _cores(vm: VM) -> int:
+    """Of a socket; a division that leaves a rest is given up for one core per socket."""
+    return 1 if vm.cpus % vm.cores_per_socket else vm.cores_per_socket
