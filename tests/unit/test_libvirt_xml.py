@@ -95,6 +95,10 @@ GIVEN: dict[str, dict[str, Any]] = {
     ),
     "latency": given(make_vm(cpus=2), profile="latency"),
     "latency_numa": given(make_vm(numa_nodes=2, memory_bytes=4 << 30), profile="latency"),
+    "latency_many_disks": given(
+        make_vm(cpus=1, nics=(), disks=tuple(Disk(key=n, label="d", capacity_bytes=1 << 30) for n in range(17))),
+        profile="latency",
+    ),
     "latency_unconverted": given(profile="latency", converter="compat"),
     "density": given(profile="density"),
     "room_to_grow": given(make_vm(cpu_hot_add=True, memory_hot_add=True, memory_reservation_bytes=2 << 30)),
@@ -268,6 +272,10 @@ def test_characters_that_xml_cannot_carry_are_refused(character: str) -> None:
     hw = hardware().model_copy(update={"name": f"web{character}01"})
     with pytest.raises(InvalidRequest, match="name"):
         domain_xml(hw)
+
+
+def test_a_vm_without_a_name_has_no_title() -> None:
+    assert "<title" not in domain_xml(hardware().model_copy(update={"title": ""}))
 
 
 def test_it_says_whose_it_is_in_our_namespace() -> None:
