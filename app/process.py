@@ -35,6 +35,7 @@ GRACE_SECONDS = 5.0  # what a tool gets between SIGTERM and SIGKILL
 _PASSED_ON = frozenset({"PATH", "HOME", "USER", "TMPDIR", "TZ", "XDG_RUNTIME_DIR", "VIRTIO_WIN"})
 _PASSED_ON_PREFIXES = ("LIBGUESTFS_", "VIRT_")
 _PACKAGES = {
+    "bsdtar": "libarchive-tools",
     "guestfish": "libguestfs-tools",
     "nbdkit": "nbdkit",
     "prlimit": "util-linux",

@@ -9,6 +9,14 @@ TEXT_LIMIT = 1 << 20  # no configuration file is larger; a hostile one shall not
 LABEL = "security.selinux"
 
 
+class Refused(Exception):
+    """The guest is not what it should be now. `kind`: unsupported | locked | failed."""
+
+    def __init__(self, kind: str, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.kind, self.message, self.remedy = kind, message, remedy
+
+
 def first_file(g: Any, paths: Sequence[str]) -> str:
     """The first of the paths that is a file, or empty."""
     return next((path for path in paths if g.is_file(path, followsymlinks=True)), "")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from converters.boot_files import by_uuid, default_initrd, kernel_arguments, kernel_version, missing_modules
-from converters.guest_files import first_file, read_all, write_file
+from converters.guest_files import Refused, first_file, read_all, write_file
 from converters.nic_names import CONFIGURATION, NAMED_BY_MAC, Card, Names, link_file, names_of
 
 DRIVERS = ("virtio_pci", "virtio_blk")
@@ -41,14 +41,6 @@ UEFI_LOADERS = ("shimx64.efi", "grubx64.efi", "systemd-bootx64.efi")
 SHIMS_COMPANIONS = ("grubx64.efi", "mmx64.efi")  # it starts them from its own folder
 REMOVABLE = "BOOTX64.EFI"  # in /EFI/BOOT: what a firmware without boot entries starts
 AGENTS = ("/usr/sbin/qemu-ga", "/usr/bin/qemu-ga")
-
-
-class Refused(Exception):
-    """The guest is not what it should be now. `kind`: unsupported | failed."""
-
-    def __init__(self, kind: str, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.kind, self.message, self.remedy = kind, message, remedy
 
 
 class Initramfs(NamedTuple):

@@ -22,8 +22,10 @@ from typing import Any
 
 import guestfs
 
+from converters import windows
 from converters.before import facts
-from converters.linux import Refused, adapt
+from converters.guest_files import Refused
+from converters.linux import adapt
 from converters.nic_names import Card
 
 SYSTEM = ("/", "/boot", "/boot/efi", "/efi", "/etc", "/opt", "/usr", "/var")  # where something may have to be changed
@@ -68,7 +70,8 @@ def work(disks: Sequence[str], cards: Sequence[Card], *, native: bool) -> dict[s
         elif native:
             raise Refused("unsupported", f"the guest is no Linux but {kind}", "Use the converter compat.")
         elif kind == "windows":
-            check_windows(g, root)
+            windows.check(g, root)
+            answer["os"] = g.inspect_get_osinfo(root)
         g.umount_all()
         g.shutdown()  # says so when the last writes did not reach the disks
         return answer
@@ -95,16 +98,6 @@ def mount_all(g: Any, root: str, *, readonly: bool = False) -> None:
         except RuntimeError:
             if point in SYSTEM:
                 raise
-
-
-def check_windows(g: Any, root: str) -> None:
-    drivers = f"{g.inspect_get_windows_systemroot(root)}/System32/drivers"
-    if not any(name.lower() == "viostor.sys" for name in g.ls(g.case_sensitive_path(drivers))):
-        raise Refused(
-            "failed",
-            "virt-v2v reported success, but Windows has no virtio disk driver (viostor.sys)",
-            "Install virtio-win where the worker runs, and name it in VMFERRY_VIRTIO_WIN.",
-        )
 
 
 if __name__ == "__main__":

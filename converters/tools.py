@@ -9,7 +9,7 @@ from app.domain.errors import ToolFailed, ToolTimedOut
 from app.process import run
 
 TOOLS = ("qemu-img", "qemu-nbd", "virt-v2v-in-place")
-VIRTIO_WIN = Path("/usr/share/virtio-win")
+VIRTIO_WIN = (Path("/usr/share/virtio-win/virtio-win.iso"), Path("/usr/share/virtio-win"))
 ANSWER_SECONDS = 30.0
 
 
@@ -19,9 +19,9 @@ def versions(virtio_win: Path | None = None) -> dict[str, str]:
     "virtio-win" → the path of Windows' drivers: as set, else where virt-v2v looks by itself.
     """
     found = {tool: version(tool) for tool in TOOLS}
-    drivers = virtio_win or VIRTIO_WIN
-    if drivers.exists():
-        found["virtio-win"] = str(drivers)
+    drivers = [path for path in ((virtio_win,) if virtio_win else VIRTIO_WIN) if path.exists()]
+    if drivers:
+        found["virtio-win"] = str(drivers[0])
     return {tool: number for tool, number in found.items() if number}
 
 

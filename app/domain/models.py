@@ -199,6 +199,14 @@ class Domain(Value):
     hostdevs: tuple[str, ...] = ()  # the host's devices that it has, as app/domain/hostdevs.py writes them
 
 
+class WindowsTools(Value):
+    """What is at hand for Windows guests where the worker runs: see app/domain/windows.py for the names."""
+
+    drivers: tuple[str, ...] = ()  # of disks and network cards: "2k19/amd64", "w10/amd64", …
+    agents: tuple[str, ...] = ()  # "amd64", "x86": for which a guest agent can be installed
+    runner: bool = False  # whether virt-v2v's scripts for the first boot can be run
+
+
 class TargetFacts(Value):
     """What a worker saw of a target when it last looked; preflight and dry runs judge by it."""
 
@@ -210,6 +218,7 @@ class TargetFacts(Value):
     networks: tuple[str, ...] = ()
     domains: tuple[Domain, ...] = ()
     tools: dict[str, str] = Field(default_factory=dict)  # virt-v2v-in-place → "2.2.0"
+    windows: WindowsTools = WindowsTools()
 
     def pool(self, name: str) -> Pool | None:
         return next((pool for pool in self.pools if pool.name == name), None)

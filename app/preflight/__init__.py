@@ -25,6 +25,7 @@ from app.preflight import (
     source,
     space,
     template,
+    windows,
 )
 
 RULES = (
@@ -48,6 +49,7 @@ RULES = (
     converter.check,
     firmware.check,
     guest_os.check,
+    windows.check,
     boot_check.check,
 )
 

@@ -8,7 +8,6 @@ from app.domain.conversion import converters_for, is_known, is_windows
 from app.domain.models import Concern, ConverterName, Move, TargetFacts
 from app.preflight.converter import version
 
-DRIVERS = "virtio-win"
 COMPAT = "Ask for the converter compat: it leaves the disks as they are, on SATA and e1000e."
 
 
@@ -38,13 +37,6 @@ def check(move: Move, facts: TargetFacts) -> Iterable[Concern]:
             severity="blocker",
             cause=f"{vm.name} runs Windows ({said}), and the converter native changes Linux only",
             remedy="Leave the choice of the converter to vmferry.",
-        )
-    elif is_windows(vm) and DRIVERS not in facts.tools:
-        yield Concern(
-            code="virtio_win_missing",
-            severity="blocker",
-            cause=f"{vm.name} runs Windows ({said}), and the virtio-win drivers are not on the worker",
-            remedy="Set VMFERRY_VIRTIO_WIN to the virtio-win ISO or folder and check the target again.",
         )
     elif not is_known(vm):
         yield Concern(

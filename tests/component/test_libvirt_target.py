@@ -24,6 +24,7 @@ from app.domain.host import Host
 from app.domain.libvirt_xml import domain_xml
 from app.domain.models import ImageOptions, TargetSpec
 from tests.boot_sector import speaking
+from tests.lab import virtio_win
 from tests.libvirt_host import LibvirtHost
 from tests.unit.moves import make_move, make_vm
 from tests.unit.test_libvirt_xml import CASES
@@ -307,3 +308,13 @@ def test_volumes_are_private(target: LibvirtTarget, image: ImageOptions) -> None
     path = target.create_volume("vmferry-mode-0.img", MIB, image)
     assert path.stat().st_mode & 0o077 == 0
     target.delete_volume(path.name)
+
+
+def test_what_is_at_hand_for_windows_is_among_the_facts(host: LibvirtHost, tmp_path: Path) -> None:
+    folder = virtio_win.make_folder(tmp_path / "virtio-win", systems=["2k19/amd64"])
+    spec = TargetSpec(id="t", name="t", uri=host.uri, pool=host.pool)
+    target = open_target(spec, accelerator="tcg", virtio_win=folder)
+    facts = target.facts()
+    target.close()
+    assert facts.tools["virtio-win"] == str(folder)
+    assert facts.windows.drivers == ("2k19/amd64",)

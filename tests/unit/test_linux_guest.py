@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from converters.guest_files import read_all
-from converters.linux import Refused, adapt
+from converters.guest_files import Refused, read_all
+from converters.linux import adapt
 from converters.nic_names import Card
-from converters.offline import check_windows, mount_all
+from converters.offline import mount_all
 
 CARD = Card("00:50:56:8a:50:10", 192)
 LINK = "/etc/systemd/network/10-vmferry-ens192.link"
@@ -125,12 +125,6 @@ class FakeGuest:
         if device == self.unreachable:
             raise RuntimeError(f"{device}: No such file or directory")
         self.mounted.append(point)
-
-    def inspect_get_windows_systemroot(self, root: str) -> str:
-        return "/Windows"
-
-    def case_sensitive_path(self, path: str) -> str:
-        return path
 
 
 def test_a_name_is_written_down() -> None:
@@ -317,10 +311,3 @@ def test_what_the_system_is_on_has_to_be_mounted() -> None:
 
 def test_huge_files_are_not_read() -> None:
     assert read_all(FakeGuest({"/etc/netplan/a.yaml": bytes((1 << 20) + 1)}), ["/etc/netplan/*"]) == {}
-
-
-def test_windows_needs_the_disk_driver() -> None:
-    folder = "/Windows/System32/drivers"
-    check_windows(FakeGuest({f"{folder}/VioStor.sys": b""}), "/dev/sda1")
-    with pytest.raises(Refused, match=r"viostor\.sys"):
-        check_windows(FakeGuest({f"{folder}/disk.sys": b""}), "/dev/sda1")

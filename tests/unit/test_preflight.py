@@ -42,6 +42,7 @@ LATENCY: dict[str, Any] = {"profile": "latency"}
 DENSITY: dict[str, Any] = {"profile": "density"}
 GPU, MDEV = "0000:3b:00.0", "c0b26072-dd1b-4340-84fe-bf338c510818"
 WINDOWS: dict[str, Any] = {"guest_id": "windows2019srv_64Guest"}
+AT_HAND: dict[str, Any] = {"drivers": ("2k16/amd64", "2k19/amd64", "w10/amd64"), "agents": ("amd64",), "runner": True}
 NIC: dict[str, Any] = {"key": 4000, "label": "Network adapter 1", "mac": "00:50:56:00:00:01", "network": "VM Network"}
 
 
@@ -99,8 +100,18 @@ def disk(**changes: Any) -> dict[str, Any]:
     return {"disks": (Disk(**DISK | changes),)}
 
 
+def many_disks(count: int) -> dict[str, Any]:
+    small = DISK | {"capacity_bytes": GIB}
+    return {"disks": tuple(Disk(**small | {"key": 2000 + index}) for index in range(count))}
+
+
 def pool(**changes: Any) -> dict[str, Any]:
     return {"pools": (Pool(**POOL | changes),)}
+
+
+def windows(v2v: str = "2.2.0", **changes: Any) -> dict[str, Any]:
+    """A worker that has all for Windows, with these differences."""
+    return {"tools": {"virt-v2v-in-place": v2v, "virtio-win": "/vw"}, "windows": AT_HAND | changes}
 
 
 def domain(**fields: Any) -> dict[str, Any]:
@@ -208,6 +219,13 @@ def test_an_ordinary_vm_raises_no_concern() -> None:
         ("compat_hardware", "warning", {"options": {"converter": "compat"}, "facts": {"tools": {}}}),
         ("guest_needs_compat", "blocker", {"vm": {"guest_id": "freebsd13_64Guest"}}),
         ("virtio_win_missing", "blocker", {"vm": WINDOWS}),
+        ("virtio_win_lacks_guest", "blocker", {"vm": WINDOWS, "facts": windows(drivers=("w10/amd64", "2k19/x86"))}),
+        ("virtio_win_lacks_guest", "blocker", {"vm": {"guest_id": "windows9Guest"}, "facts": windows(agents=("x86",))}),
+        ("virtio_win_lacks_guest", "blocker", {"vm": {"guest_id": "windows11_64Guest"}, "facts": windows("2.6.0")}),
+        ("virtio_win_lacks_guest", "blocker", {"vm": WINDOWS, "facts": windows(drivers=())}),
+        ("windows_runner_missing", "blocker", {"vm": WINDOWS, "facts": windows(runner=False)}),
+        ("windows_agent_missing", "info", {"vm": WINDOWS, "facts": windows(agents=("x86",))}),
+        ("windows_disks_need_newer_virt_v2v", "blocker", {"vm": WINDOWS | many_disks(17), "facts": windows()}),
         ("guest_may_not_convert", "warning", {"vm": {"guest_id": "otherLinux64Guest"}}),
         ("guest_may_not_convert", "warning", {"vm": {"guest_id": ""}}),
         ("profile_without_kvm", "warning", {"options": LATENCY, "facts": host() | {"accelerator": "tcg"}}),
@@ -261,10 +279,13 @@ def test_what_each_rule_finds(code: str, severity: str, given: dict[str, Any]) -
         {"facts": {"tools": {}}},
         {"vm": {"firmware": "efi"}, "options": {"converter": "native"}},
         {"vm": {"firmware": "efi"}, "facts": {"tools": {"virt-v2v-in-place": "2.12.0"}}},
-        {
-            "vm": WINDOWS,
-            "facts": {"tools": {"virt-v2v-in-place": "2.2.0", "virtio-win": "0.1.240"}},
-        },
+        {"vm": WINDOWS, "facts": windows()},
+        {"vm": {"guest_id": "windows11_64Guest"}, "facts": windows()},  # virt-v2v 2.2 takes it for Windows 10
+        {"vm": {"guest_id": "windows11_64Guest"}, "facts": windows("2.6.0", drivers=("w11/amd64",))},
+        {"vm": {"guest_id": "windows9Server64Guest"}, "facts": windows(drivers=("2k22/amd64",))},
+        {"vm": {"guest_id": "winSomething64Guest"}, "facts": windows(drivers=())},
+        {"vm": WINDOWS | many_disks(16), "facts": windows()},
+        {"vm": WINDOWS | many_disks(17), "facts": windows("2.6.0")},
         {"vm": {"power_state": "off", "tools": "not_running"}, "options": {"power_on": True}},
         {"vm": disk(backing="sparse")},
         {"options": LATENCY, "facts": host(), "vm": {"memory_reservation_bytes": GIB}},

@@ -13,13 +13,14 @@ import libvirt
 
 from app.domain.errors import InvalidRequest, VmferryError
 from app.domain.hardware.model import Hardware
-from app.domain.models import Check, Domain, ImageOptions, TargetFacts, TargetSpec
+from app.domain.models import Check, Domain, ImageOptions, TargetFacts, TargetSpec, WindowsTools
 from app.domain.networks import parse
 from app.ports.source import CancelCheck
 from app.ports.target import PLAIN
 from app.preflight.networks import known
 from converters.accelerator import resolve
 from converters.tools import versions
+from converters.virtio_win import survey
 from workers.targets.libvirt import domains, host, pools
 from workers.targets.libvirt.connection import Connection
 
@@ -44,10 +45,12 @@ class LibvirtTarget:
         self._domains = domains.Domains(self._connection)
 
     def facts(self) -> TargetFacts:
+        tools = versions(self._virtio_win)
         return TargetFacts(
             tpm=all(shutil.which(tool) for tool in TPM_TOOLS),
             accelerator=resolve(self._accelerator),
-            tools=versions(),
+            tools=tools,
+            windows=survey(Path(tools["virtio-win"])) if "virtio-win" in tools else WindowsTools(),
             **self._connection.call(_inventory),
         )
 
