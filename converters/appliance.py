@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from app.domain.errors import ConversionFailed, ToolFailed, ToolMissing, UnsupportedGuest
+from app.domain.errors import ConversionFailed, DiskLocked, PermanentError, ToolFailed, ToolMissing, UnsupportedGuest
 from app.domain.models import VM, GuestFacts, GuestReport
 from app.process import run
 
 OFFLINE_SECONDS = 3600.0
+REFUSALS: Mapping[str, type[PermanentError]] = {
+    "unsupported": UnsupportedGuest,
+    "locked": DiskLocked,
+    "failed": ConversionFailed,
+}
 
 
 def environment(accelerator: Literal["kvm", "tcg"]) -> dict[str, str]:
@@ -27,17 +32,19 @@ def adapt(
     accelerator: Literal["kvm", "tcg"],
     cancel: Callable[[], None],
     *,
+    keys: Mapping[str, str],
     converter: str,
     native: bool = False,
 ) -> GuestReport:
     """Have converters/offline.py keep who the guest is and, if `native`, make it boot; `converter` is only reported.
 
-    Raises UnsupportedGuest and ConversionFailed.
+    Raises UnsupportedGuest (DiskLocked among them) and ConversionFailed.
     """
     request = {
         "disks": [str(disk) for disk in disks],
         "nics": [{"mac": nic.mac, "slot": nic.slot} for nic in vm.nics],
         "native": native,
+        "keys": dict(keys),
     }
     return GuestReport(converter=converter, **_offline(request, accelerator, cancel))
 
@@ -47,6 +54,8 @@ def look(
     accelerator: Literal["kvm", "tcg"],
     cancel: Callable[[], None],
     log: Callable[[str], None],
+    *,
+    keys: Mapping[str, str],
 ) -> GuestFacts | None:
     """Who the guest is by its disks, which stay as they are; None, with a word in the log, where that is not seen.
 
@@ -54,7 +63,8 @@ def look(
     """
     log("looking at who the guest is")
     try:
-        answer = _offline({"disks": [str(disk) for disk in disks], "look": True}, accelerator, cancel)
+        request = {"disks": [str(disk) for disk in disks], "look": True, "keys": dict(keys)}
+        answer = _offline(request, accelerator, cancel)
     except (ConversionFailed, UnsupportedGuest) as error:
         log(f"who the guest is was not seen on its disks: {error.message}")
         return None
@@ -62,7 +72,7 @@ def look(
 
 
 def _offline(request: dict[str, Any], accelerator: Literal["kvm", "tcg"], cancel: Callable[[], None]) -> dict[str, Any]:
-    """Raises UnsupportedGuest and ConversionFailed."""
+    """Raises UnsupportedGuest (DiskLocked among them) and ConversionFailed."""
     try:
         done = run(
             [sys.executable, "-I", "-m", "converters.offline"],
@@ -82,6 +92,5 @@ def _offline(request: dict[str, Any], accelerator: Literal["kvm", "tcg"], cancel
         ) from error
     answer: dict[str, Any] = json.loads(done.stdout)
     if refused := answer.get("error"):
-        kind = UnsupportedGuest if refused["kind"] == "unsupported" else ConversionFailed
-        raise kind(refused["message"], refused["remedy"])
+        raise REFUSALS[refused["kind"]](refused["message"], refused["remedy"])
     return answer

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from app.domain.models import VM, Check, GuestReport
+from app.ports.converter import NO_KEYS
 from app.ports.source import CancelCheck
 from converters import appliance
 from converters.accelerator import resolve
@@ -26,6 +27,16 @@ class Native:
         remedy = "" if ok else "Install it: apt install python3-guestfs"
         return [Check(name="guestfs", ok=ok, detail="the bindings are here" if ok else "it is missing", remedy=remedy)]
 
-    def convert(self, vm: VM, disks: Sequence[Path], *, cancel: CancelCheck, log: Callable[[str], None]) -> GuestReport:
+    def convert(
+        self,
+        vm: VM,
+        disks: Sequence[Path],
+        *,
+        keys: Mapping[str, str] = NO_KEYS,
+        cancel: CancelCheck,
+        log: Callable[[str], None],
+    ) -> GuestReport:
         log("looking into the guest, and changing what virtio needs")
-        return appliance.adapt(vm, disks, resolve(self._accelerator), cancel, converter=self.name, native=True)
+        return appliance.adapt(
+            vm, disks, resolve(self._accelerator), cancel, keys=keys, converter=self.name, native=True
+        )

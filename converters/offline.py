@@ -2,12 +2,13 @@
 
 A process of its own, so that it can be stopped and its memory is not ours:
 
-    python -m converters.offline    < {"disks": [path, …], "nics": [{"mac", "slot"}, …], "native": bool}
+    python -m converters.offline    < {"disks": [path, …], "nics": [{"mac", "slot"}, …], "native": bool,
+                                       "keys": {device | LUKS UUID | "all": key}}
                                     > {"os", "hostname", "nic_names": {MAC: name}, "concerns": [{code, …}, …],
                                        "before": facts where it is native, else null}
-                                    < {"disks": [path, …], "look": true}, which changes nothing
+                                    < {"disks": [path, …], "keys": …, "look": true}, which changes nothing
                                     > {"before": facts}
-                                    | {"error": {"kind": "unsupported" | "failed", "message", "remedy"}}
+                                    | {"error": {"kind": "unsupported" | "locked" | "failed", "message", "remedy"}}
 
 Guests are hostile: their files are read, and their programs run, inside the appliance only.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -26,6 +27,7 @@ from converters import windows
 from converters.before import facts
 from converters.guest_files import Refused
 from converters.linux import adapt
+from converters.luks import no_system, unlock
 from converters.nic_names import Card
 
 SYSTEM = ("/", "/boot", "/boot/efi", "/efi", "/etc", "/opt", "/usr", "/var")  # where something may have to be changed
@@ -35,10 +37,10 @@ def main() -> int:
     request = json.load(sys.stdin)
     try:
         if request.get("look"):
-            answer = look(request["disks"])
+            answer = look(request["disks"], request["keys"])
         else:
             cards = [Card(nic["mac"], nic["slot"]) for nic in request["nics"]]
-            answer = work(request["disks"], cards, native=request["native"])
+            answer = work(request["disks"], cards, request["keys"], native=request["native"])
     except Refused as refused:
         answer = {"error": {"kind": refused.kind, "message": refused.message, "remedy": refused.remedy}}
     except RuntimeError as error:  # what the guestfs bindings raise for everything
@@ -48,15 +50,15 @@ def main() -> int:
     return 0
 
 
-def look(disks: Sequence[str]) -> dict[str, Any]:
+def look(disks: Sequence[str], keys: Mapping[str, str]) -> dict[str, Any]:
     with closing(guestfs.GuestFS(python_return_dict=True)) as g:
-        root = mount(g, disks, readonly=True)
+        root = mount(g, disks, keys, readonly=True)
         return {"before": facts(g, root)}
 
 
-def work(disks: Sequence[str], cards: Sequence[Card], *, native: bool) -> dict[str, Any]:
+def work(disks: Sequence[str], cards: Sequence[Card], keys: Mapping[str, str], *, native: bool) -> dict[str, Any]:
     with closing(guestfs.GuestFS(python_return_dict=True)) as g:
-        root = mount(g, disks, readonly=False)
+        root = mount(g, disks, keys, readonly=False)
         answer: dict[str, Any] = {
             "os": f"{g.inspect_get_distro(root)}{g.inspect_get_major_version(root)}",
             "hostname": g.inspect_get_hostname(root),
@@ -77,14 +79,15 @@ def work(disks: Sequence[str], cards: Sequence[Card], *, native: bool) -> dict[s
         return answer
 
 
-def mount(g: Any, disks: Sequence[str], *, readonly: bool) -> str:
-    """Start the appliance and mount the first system on the disks; its root."""
+def mount(g: Any, disks: Sequence[str], keys: Mapping[str, str], *, readonly: bool) -> str:
+    """Start the appliance, open what the keys are for, and mount the first system on the disks; its root."""
     for disk in disks:
         g.add_drive_opts(disk, format="qcow2", readonly=readonly)
     g.launch()
+    unlock(g, keys)
     roots = g.inspect_os()
     if not roots:
-        raise Refused("unsupported", "no operating system was found on the disks", "Use the converter compat.")
+        raise no_system(g)
     root = str(roots[0])
     mount_all(g, root, readonly=readonly)
     return root
@@ -92,7 +95,8 @@ def mount(g: Any, disks: Sequence[str], *, readonly: bool) -> str:
 
 def mount_all(g: Any, root: str, *, readonly: bool = False) -> None:
     """Mount what the guest does. What is not to be reached from here, such as an encrypted data disk, stays away."""
-    for point, device in sorted(g.inspect_get_mountpoints(root).items(), key=lambda item: len(item[0])):
+    points = g.inspect_get_mountpoints(root) | {"/": root}  # the guest's name of an encrypted root is not known here
+    for point, device in sorted(points.items(), key=lambda item: len(item[0])):
         try:
             g.mount_ro(device, point) if readonly else g.mount(device, point)
         except RuntimeError:

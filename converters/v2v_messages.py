@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from app.domain.errors import ConversionFailed, NoSpace, PermanentError, UnsupportedGuest
+from app.domain.errors import ConversionFailed, DiskLocked, NoSpace, PermanentError, UnsupportedGuest
 from app.domain.models import Concern
 
 
@@ -27,8 +27,14 @@ KNOWN = (
     ),
     Known(
         r"LUKS|BitLocker|passphrase|encrypted|could not read key",
+        DiskLocked,
+        "A disk is encrypted: give its key (--luks-key all=FILE); of BitLocker, decrypt it before the move. Or use the"
+        " converter compat.",
+    ),
+    Known(
+        r"rhsrvany|pvvxsvc",
         UnsupportedGuest,
-        "The disk is encrypted: decrypt it in the guest before the move, or use the converter compat.",
+        "Put rhsrvany.exe (github.com/rwmjones/rhsrvany) into /usr/share/virt-tools where the worker runs.",
     ),
     Known(
         r"virtio-win|no virtio drivers|virtio drivers? .*not (found|available)",
@@ -36,11 +42,30 @@ KNOWN = (
         "Install virtio-win where the worker runs, and name it in VMFERRY_VIRTIO_WIN.",
     ),
     Known(
-        r"not enough free space",
+        r"/dev/mapper/\S+: No such file",
+        UnsupportedGuest,
+        f"Its /etc/fstab names an encrypted disk in a way that virt-v2v does not follow: take native. {_COMPAT}",
+    ),
+    Known(
+        r"detected errors on the XFS",
+        UnsupportedGuest,
+        "Start the guest, repair that file system (xfs_repair), shut it down, retry.",
+    ),
+    Known(
+        r"not cleanly unmounted|mounted read-only",
+        UnsupportedGuest,
+        "The guest did not shut down fully. Start it, shut it down from within, retry.",
+    ),
+    Known(
+        r"not enough (free space|available inodes)",
         NoSpace,
         "A file system in the guest is too full for the new drivers: free space in it, then retry.",
     ),
-    Known(r"No space left on device", NoSpace, "Free space in the pool and in the worker's temporary folder."),
+    Known(
+        r"No space left on device|insufficient free space",
+        NoSpace,
+        "Free space in the pool and in the worker's temporary folder.",
+    ),
     Known(r"multi-?boot|dual-? ?boot", UnsupportedGuest, f"It has several operating systems. {_COMPAT}"),
     Known(
         r"could not detect the source guest|no root device|no operating system|root filesystem.*not found",
@@ -48,11 +73,72 @@ KNOWN = (
         f"No operating system that virt-v2v knows was found on the disks. {_COMPAT}",
     ),
     Known(
-        r"no bootloader|no installed kernel|no kernels? (were|was)? ?found",
+        r"no bootloader|bootloader mount point|grub2-mkconfig|no installed kernel|no kernels? (were|was)? ?found",
         UnsupportedGuest,
         "Older virt-v2v find none in Debian 12 and later with UEFI: leave the choice to vmferry, or take native.",
     ),
+    Known(
+        r"unable to rebuild initrd|package database failed|only Xen kernels",
+        UnsupportedGuest,
+        f"The guest's packages are not as virt-v2v expects them: take the converter native. {_COMPAT}",
+    ),
     Known(r"unable to convert|not supported|unsupported|unknown guest", UnsupportedGuest, _COMPAT),
+)
+
+
+class Warned(NamedTuple):
+    """What a warning of virt-v2v is as a concern."""
+
+    pattern: str
+    code: str
+    severity: Literal["warning", "info"]
+    remedy: str
+
+
+WARNINGS = (
+    Warned(
+        r"no virtio (drivers|block device driver|network driver)",
+        "virtio_win_lacks_guest",
+        "warning",
+        "Set VMFERRY_VIRTIO_WIN to a virtio-win that has viostor and NetKVM for this version of Windows.",
+    ),
+    Warned(
+        r"QEMU Guest Agent",
+        "guest_agent_missing",
+        "info",
+        "In the guest, install qemu-guest-agent; on Windows, qemu-ga-x86_64.msi of virtio-win.",
+    ),
+    Warned(
+        r"Group Policy|Anti-Virus",
+        "windows_driver_may_be_stopped",
+        "warning",
+        "If Windows stops with 7B (inaccessible boot device), roll back, turn that off in it, and move it again.",
+    ),
+    Warned(
+        r"VMware tools was detected|cannot uninstall VMware Tools",
+        "vmware_tools_left",
+        "info",
+        "In the guest, remove VMware's tools.",
+    ),
+    Warned(
+        r"no initrd was found|configuration of Grub2|rebuild grub2|ignoring kernel",
+        "boot_configuration_kept",
+        "warning",
+        "See after the move that the guest starts the kernel that it should.",
+    ),
+    Warned(
+        r"references unknown device|/etc/crypttab",
+        "mount_by_device",
+        "warning",
+        "After the move, look at that line of its /etc/fstab or /etc/crypttab.",
+    ),
+    Warned(r"fstrim|Balloon Server|serial console|random seed", "virt_v2v_note", "info", "There is nothing to do."),
+    Warned(
+        r".",
+        "virt_v2v_warning",
+        "warning",
+        "The conversion went on. See after the move whether it matters to this guest.",
+    ),
 )
 
 
@@ -71,14 +157,7 @@ class Messages:
         if kind == "error":
             self.errors.append(message)
         elif kind == "warning":
-            self.concerns.append(
-                Concern(
-                    code="virt_v2v_warning",
-                    severity="warning",
-                    cause=f"virt-v2v warns: {message}",
-                    remedy="The conversion went on. See after the move whether it matters to this guest.",
-                )
-            )
+            self.concerns.append(_concern(message))
         self._log(f"virt-v2v {kind}: {message}" if kind != "message" else f"virt-v2v: {message}")
 
 
@@ -93,6 +172,11 @@ def failure(errors: list[str], stderr_tail: str) -> PermanentError:
     return ConversionFailed(
         f"virt-v2v: {reason}", "The verified copy is unchanged. Its last lines say more.", stderr_tail=stderr_tail
     )
+
+
+def _concern(message: str) -> Concern:
+    known = next(item for item in WARNINGS if re.search(item.pattern, message, re.IGNORECASE | re.DOTALL))
+    return Concern(code=known.code, severity=known.severity, cause=f"virt-v2v warns: {message}", remedy=known.remedy)
 
 
 def _parse(text: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from app.domain.boot import Boot
 from app.domain.job import Pause
@@ -34,9 +34,19 @@ from app.services.assessments import Pace, PlannedHardware, Verdict
 
 T = TypeVar("T")
 
+
+def _one_line(key: SecretStr) -> SecretStr:
+    if not key.get_secret_value().isprintable():
+        raise ValueError("a key is one line of text")
+    return key
+
+
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/]+$")]
 Ref = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 Username = Annotated[str, StringConstraints(max_length=200)]
+_UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+LuksDevice = Annotated[str, StringConstraints(max_length=200, pattern=rf"^(all|/dev/[A-Za-z0-9_.+/-]+|{_UUID})$")]
+LuksKey = Annotated[SecretStr, Field(min_length=1, max_length=1000), AfterValidator(_one_line)]
 Networks = Annotated[dict[Ref, Name], Field(max_length=1000)]
 
 
@@ -97,7 +107,8 @@ class NewToken(Ours):
 class NewJob(Ours):
     """`source`, `vm` and `target` by id or name; the target may be left out when there is one only.
 
-    `limit`: as PUT /v1/limits/jobs/{id} would set it.
+    `limit`: as PUT /v1/limits/jobs/{id} would set it. `luks_keys`: device (/dev/sda2, as libguestfs counts) or LUKS
+    UUID → key of an encrypted disk; "all" is for any other. They are sealed, never shown, and removed at its end.
     """
 
     source: Ref
@@ -105,6 +116,7 @@ class NewJob(Ours):
     target: Annotated[str, StringConstraints(max_length=500)] = ""
     options: MoveOptions = MoveOptions()
     limit: Limit | None = None
+    luks_keys: Annotated[dict[LuksDevice, LuksKey], Field(max_length=64)] = Field(default_factory=dict)
 
 
 class LimitOut(ScopedLimit):

@@ -12,6 +12,7 @@ from app.cli.client import connect
 from app.cli.exits import CliError, Exit
 from app.cli.inventory import read_once
 from app.cli.output import Output, OutputOption
+from app.cli.passwords import LUKS_HELP, read_disk_keys
 from app.cli.rates import RATE_HELP, parse_limit
 from app.cli.targets import NETWORK_HELP, pairs
 from app.cli.watch import watch
@@ -48,6 +49,9 @@ def migrate(
     force_power_off: Annotated[
         bool, typer.Option("--force-power-off", help="Pull the plug where Tools cannot shut the guest down.")
     ] = False,
+    leave_tpm: Annotated[
+        bool, typer.Option("--leave-tpm", help="Nothing needs the keys in its virtual TPM: they stay behind.")
+    ] = False,
     transport: Annotated[
         Transport | None, typer.Option(help="The way the bytes come; unless given, the best that works.")
     ] = None,
@@ -67,6 +71,7 @@ def migrate(
     boot_port: Annotated[
         int | None, typer.Option(help="A TCP port that has to answer when all is done.", min=1, max=65535)
     ] = None,
+    luks_key: Annotated[list[str] | None, typer.Option(help=LUKS_HELP, metavar="DEVICE[=FILE]")] = None,
     limit: Annotated[str, typer.Option(help=f"Its own limit. {RATE_HELP}")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and do nothing.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end.")] = False,
@@ -87,6 +92,7 @@ def migrate(
             "networks": pairs(network or []),
             "power_on": power_on,
             "force_power_off": force_power_off,
+            "leave_tpm": leave_tpm,
             "transport": transport and transport.value,
             "converter": converter and converter.value,
             "hostdevs": pairs(hostdev or [], "--hostdev", HOSTDEV_HELP),
@@ -96,6 +102,7 @@ def migrate(
             "boot_port": boot_port,
         },
         "limit": parse_limit(limit) if limit else None,
+        "luks_keys": read_disk_keys(luks_key or []),
     }
     if dry_run:
         _show_dry_run(client.post("jobs", body, dry_run=True), form)

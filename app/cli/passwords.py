@@ -30,6 +30,31 @@ def read_password(file: Path | None, prompt: str) -> str:
     )
 
 
+LUKS_HELP = (
+    "The key of an encrypted disk: the first line of FILE, or asked for. DEVICE is as libguestfs counts (/dev/sda2), a"
+    " LUKS UUID, or all. May be repeated."
+)
+
+
+def read_disk_keys(given: list[str]) -> dict[str, str]:
+    """Device → key of "DEVICE=FILE" and, asked for on a terminal, "DEVICE"."""
+    keys = {}
+    for word in given:
+        device, _, file = word.partition("=")
+        if file:
+            keys[device] = _first_line(Path(file))
+        elif sys.stdin.isatty():
+            keys[device] = typer.prompt(f"Key of {device}", hide_input=True, err=True)
+        else:
+            raise CliError(
+                Exit.USAGE,
+                "no_disk_key",
+                f"the key of {device} is needed, and there is no terminal to ask on",
+                f"Give --luks-key {device}=FILE.",
+            )
+    return keys
+
+
 def _first_line(file: Path) -> str:
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text()

@@ -11,7 +11,6 @@ FINDS_DEBIANS_UEFI_LOADER = (2, 12)  # virt-v2v before it: "no bootloader detect
 _DEBIAN_12 = re.compile(r"debian(1[2-9]|[2-9]\d)")
 _KNOWN_TO_VIRT_V2V = (
     "almalinux",
-    "amazonlinux",
     "centos",
     "debian",
     "fedora",
@@ -53,6 +52,12 @@ def converters_for(vm: VM, wanted: ConverterName | None, virt_v2v: tuple[int, ..
     if not guest.startswith(_KNOWN_TO_VIRT_V2V):
         reference = Choice(ConverterName.VIRT_V2V, "it is the reference, and may know this guest system")
     return [reference, Choice(ConverterName.NATIVE, "virt-v2v does not know the guest")]
+
+
+def parse_version(text: str) -> tuple[int, ...]:
+    """ "2.2.0" as numbers; () for anything else."""
+    parts = text.split(".")
+    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else ()
 
 
 def is_windows(vm: VM) -> bool:

@@ -20,6 +20,7 @@ VmferryError
 │   ├── UnsafeImage         a disk image that may not be handed to any tool
 │   ├── CopyMismatch        the target's bytes are not the source's
 │   ├── UnsupportedGuest    no converter takes this guest
+│   │   └── DiskLocked      its disk is encrypted, and no key opens it
 │   ├── NoSpace             the pool or file system is full
 │   ├── ConversionFailed    the converter failed (carries the end of its stderr)
 │   ├── BootFailed          the moved guest was not seen to come up
@@ -161,6 +162,10 @@ class CopyMismatch(PermanentError):
 
 class UnsupportedGuest(PermanentError):
     code = "unsupported_guest"
+
+
+class DiskLocked(UnsupportedGuest):
+    code = "disk_locked"
 
 
 class NoSpace(PermanentError):

@@ -281,6 +281,7 @@ class MoveOptions(Value):
     on_failure: OnFailure = OnFailure.ROLLBACK
     target_name: str = ""  # empty: the VM's own name
     networks: dict[str, str] = Field(default_factory=dict)  # over the target's own map
+    leave_tpm: bool = False  # what a virtual TPM keeps is not needed: BitLocker is suspended, LUKS has another key
     force_power_off: bool = False  # allows a hard power-off where Tools cannot shut the guest down
     power_on: bool | None = None  # None: as the source was
     transport: Transport | None = None  # None: the best that works

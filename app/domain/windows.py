@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.domain.models import VM
 
-MOST_BY_VIRTIO_BLK_ONLY = (2, 4)  # virt-v2v before it has Windows boot from virtio-blk, and from nothing else
+BLOCK_DRIVER_SINCE = (2, 4)  # virt-v2v before it has Windows boot from virtio-blk, and from nothing else
 # VMware's id without what follows from the architecture and the edition → the versions that it may stand for.
 # Older vSphere has no id of its own for a newer Windows: people take the next older one.
 _SYSTEMS = {

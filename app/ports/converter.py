@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from app.domain.models import VM, Check, GuestReport
 from app.ports.source import CancelCheck
+
+NO_KEYS: Mapping[str, str] = {}
 
 
 class Converter(Protocol):
@@ -17,10 +19,20 @@ class Converter(Protocol):
         """The tools it needs, each with its version."""
         ...
 
-    def convert(self, vm: VM, disks: Sequence[Path], *, cancel: CancelCheck, log: Callable[[str], None]) -> GuestReport:
+    def convert(
+        self,
+        vm: VM,
+        disks: Sequence[Path],
+        *,
+        keys: Mapping[str, str] = NO_KEYS,
+        cancel: CancelCheck,
+        log: Callable[[str], None],
+    ) -> GuestReport:
         """Change the guest on `disks`, all qcow2 overlays in the guest's order, together and in place.
 
+        `keys`: of encrypted disks, by device (/dev/sda2, as libguestfs counts), LUKS UUID, or "all" for any other.
         Afterwards the result is looked at: a tool's exit status is not believed.
-        Raises UnsupportedGuest, ConversionFailed (with the tool's last lines), UnsafeImage, NoSpace.
+        Raises UnsupportedGuest (DiskLocked for a key that is missing or wrong), ConversionFailed (with the tool's last
+        lines), UnsafeImage, NoSpace.
         """
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from app.domain.conversion import converters_for
+from app.domain.conversion import converters_for, parse_version
 from app.domain.models import Concern, ConverterName, Move, TargetFacts
 
 TOOL = "virt-v2v-in-place"
@@ -25,5 +25,4 @@ def check(move: Move, facts: TargetFacts) -> Iterable[Concern]:
 
 def version(facts: TargetFacts) -> tuple[int, ...]:
     """The version of virt-v2v as numbers; () when it is missing."""
-    parts = facts.tools.get(TOOL, "").split(".")
-    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else ()
+    return parse_version(facts.tools.get(TOOL, ""))

@@ -18,8 +18,10 @@ def check(move: Move, facts: TargetFacts) -> Iterable[Concern]:
     if move.vm.tpm:
         yield Concern(
             code="tpm_is_left_behind",
-            severity="warning",
+            severity="warning" if move.options.leave_tpm or not move.boots else "blocker",
             cause=f"{move.vm.name} has a virtual TPM: the keys in it do not move, and it gets "
-            + ("a new, empty one" if facts.tpm else "none: the target's host has no swtpm to emulate one"),
-            remedy="Have the BitLocker or LUKS recovery key at hand, or decrypt the disks in the guest first.",
+            + ("a new, empty one" if facts.tpm else "none: the target's host has no swtpm to emulate one")
+            + ". Disks that BitLocker or LUKS opens with it stay shut",
+            remedy="Suspend BitLocker (manage-bde -protectors -disable C: -rebootcount 0), or see that LUKS has a"
+            " passphrase and that the recovery key is at hand; then ask for it with leave_tpm (--leave-tpm).",
         )

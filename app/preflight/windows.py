@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from app.domain.conversion import is_windows
 from app.domain.hardware.case import MOST_VIRTIO_BLK
 from app.domain.models import Concern, ConverterName, Move, TargetFacts
-from app.domain.windows import MOST_BY_VIRTIO_BLK_ONLY, architecture, drivers_for
+from app.domain.windows import BLOCK_DRIVER_SINCE, architecture, drivers_for
 from app.preflight.converter import version
 
 DRIVERS = "virtio-win"
@@ -52,7 +52,7 @@ def check(move: Move, facts: TargetFacts) -> Iterable[Concern]:
             " systems, nor for its addresses",
             remedy="Put qemu-ga-x86_64.msi beside the drivers, or install it in the guest after the move.",
         )
-    if len(vm.disks) > MOST_VIRTIO_BLK and version(facts) < MOST_BY_VIRTIO_BLK_ONLY:
+    if len(vm.disks) > MOST_VIRTIO_BLK and version(facts) < BLOCK_DRIVER_SINCE:
         yield Concern(
             code="windows_disks_need_newer_virt_v2v",
             severity="blocker",

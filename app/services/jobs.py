@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -49,8 +50,19 @@ class Jobs:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def submit(self, source: str, vm: str, target: str, options: MoveOptions, *, limit: Limit | None = None) -> Job:
+    def submit(
+        self,
+        source: str,
+        vm: str,
+        target: str,
+        options: MoveOptions,
+        *,
+        limit: Limit | None = None,
+        keys: Mapping[str, str] | None = None,
+    ) -> Job:
         """A queued job. `source`, `vm` and `target` are ids or names; no target means the only one.
+
+        `keys`: of encrypted disks, as a converter takes them.
 
         Raises PreflightFailed for blockers that are known already, NotFound, Conflict, InvalidRequest.
         """
@@ -69,9 +81,8 @@ class Jobs:
         )
         job = job.model_copy(update={"steps": pending_steps(job)})
         self._refuse_early(self._move(job.id, listed, to, options), listed, to)
-        return self._store.requests.submit(
-            job, ScopedLimit(scope="job", subject=job.id, **dict(limit)) if limit else None
-        )
+        scoped = ScopedLimit(scope="job", subject=job.id, **dict(limit)) if limit else None
+        return self._store.requests.submit(job, scoped, keys)
 
     def dry_run(self, source: str, vm: str, target: str, options: MoveOptions) -> DryRun:
         """Judged by the stored inventory and the target's last check; nothing is touched. Raises as submit does."""

@@ -13,7 +13,7 @@ from app.domain.limits import ScopedLimit
 from app.domain.models import Artefact, DiskProgress, Leftover, SourceSpec, TargetSpec
 from app.domain.states import JobState
 from app.ports.store import Asked
-from app.store import limits, rows
+from app.store import disk_keys, limits, rows
 from app.store.engine import reading, writing
 from app.store.registrations import source_spec, target_spec
 from app.store.secretbox import SecretBox
@@ -38,6 +38,10 @@ class SqlJobStore:
     def target(self, target_id: str) -> TargetSpec:
         with reading(self._engine) as connection:
             return target_spec(connection, self._box, target_id)
+
+    def disk_keys(self, job_id: str) -> dict[str, str]:
+        with reading(self._engine) as connection:
+            return disk_keys.of_job(connection, self._box, job_id)
 
     def sharing_pool(self, job_id: str) -> list[Job]:
         with reading(self._engine) as connection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,22 +12,25 @@ from app.domain.errors import NotFound
 from app.domain.job import Job
 from app.domain.limits import ScopedLimit
 from app.domain.states import JobState
-from app.store import limits, rows
+from app.store import disk_keys, limits, rows
 from app.store.engine import reading, writing
 from app.store.paging import Page, PageRequest, fetch
+from app.store.secretbox import SecretBox
 from app.store.tables import jobs, sources, targets
 
 
 class JobRequests:
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, box: SecretBox) -> None:
         self._engine = engine
+        self._box = box
 
-    def submit(self, job: Job, limit: ScopedLimit | None = None) -> Job:
+    def submit(self, job: Job, limit: ScopedLimit | None = None, keys: Mapping[str, str] | None = None) -> Job:
         """Raises Conflict while another job holds the VM, on whichever registration of its platform."""
         with writing(self._engine) as connection:
             rows.insert(connection, job, f"{self._identity(connection, job)}:{job.vm_id}")
             if limit is not None:
                 limits.put(connection, limit)
+            disk_keys.put(connection, self._box, job.id, keys or {})
         return job
 
     def sharing_pool(self, target_id: str) -> list[Job]:

@@ -16,6 +16,7 @@ from app.domain.job import Event, Job
 from app.domain.lifecycle import holds_vm
 from app.domain.space import WRITERS
 from app.domain.states import JobState
+from app.store.disk_keys import THROUGH, forget
 from app.store.tables import Moment, events, jobs, targets
 
 _OURS = {"vm_key", "active_key", "admitted", "waiting_since"}  # columns that a Job does not show
@@ -88,6 +89,8 @@ def save(connection: sa.Connection, job: Job, **ours: Any) -> Job:
 def save_state(connection: sa.Connection, before: Job, after: Job, **ours: Any) -> Job:
     """Write a job back and tell of a change of its state, in one transaction."""
     save(connection, after, **ours)
+    if after.state in THROUGH:
+        forget(connection, after.id)
     if after.state is not before.state:
         why = after.pause.detail if after.pause else ""
         add_event(

@@ -52,7 +52,7 @@ def open_store(database_url: str, secret_key_file: Path) -> Store:
         engine=engine,
         jobs=SqlJobStore(engine, box),
         workers=SqlWorkerStore(engine),
-        requests=JobRequests(engine),
+        requests=JobRequests(engine, box),
         credentials=credentials,
         sources=Sources(engine, credentials),
         targets=Targets(engine),

@@ -142,6 +142,14 @@ jobs = Table(  # they outlive the source and target that they name
 )
 Index("ix_jobs_created_at", jobs.c.created_at, jobs.c.id)
 
+disk_keys = Table(  # of encrypted disks, until their job is through
+    "disk_keys",
+    metadata,
+    Column("job_id", String(32), primary_key=True),
+    Column("device", String(250), primary_key=True),
+    Column("secret", LargeBinary, nullable=False),  # see secretbox.py
+)
+
 limits = Table(
     "limits",
     metadata,

@@ -103,6 +103,13 @@ def upgrade() -> None:
     op.create_index("ix_jobs_state", "jobs", ["state"], unique=False)
     op.create_index("ix_jobs_target_id", "jobs", ["target_id"], unique=False)
     op.create_table(
+        "disk_keys",
+        sa.Column("job_id", sa.String(length=32), nullable=False),
+        sa.Column("device", sa.String(length=250), nullable=False),
+        sa.Column("secret", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("job_id", "device", name=op.f("pk_disk_keys")),
+    )
+    op.create_table(
         "limits",
         sa.Column("scope", sa.String(length=20), nullable=False),
         sa.Column("subject", sa.String(length=32), nullable=False),
@@ -193,6 +200,7 @@ def downgrade() -> None:
         "jobs",
         "idempotency_keys",
         "events",
+        "disk_keys",
         "credentials",
         "beats",
     ):

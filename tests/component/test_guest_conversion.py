@@ -70,7 +70,7 @@ def test_a_failure_carries_the_last_words(tmp_path: Path) -> None:
 
 def test_it_is_given_each_disk_as_qcow2_in_order(tmp_path: Path) -> None:
     seen = tmp_path / "seen"
-    tool = fake(tmp_path, f'cp "$4" {seen}; env > {seen}.env; exit 1')
+    tool = fake(tmp_path, f'for xml; do :; done; cp "$xml" {seen}; env > {seen}.env; exit 1')
     vm = make_vm(
         firmware="efi", disks=(Disk(key=1, label="a", capacity_bytes=1), Disk(key=2, label="b", capacity_bytes=1))
     )

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import guestfs
 import pytest
 
 from app.domain.errors import ConversionFailed
 from app.domain.models import GuestReport, WindowsTools
-from converters import appliance, qcow2
-from converters.accelerator import probe
+from converters import qcow2
 from converters.virt_v2v import VirtV2vInPlace
 from converters.virtio_win import survey
 from converters.windows import number
 from tests.lab import virtio_win
+from tests.lab.looking import opened
 from tests.lab.windows import HOSTNAME, build_windows
 from tests.unit.moves import make_vm
 
@@ -42,44 +39,33 @@ def go_on() -> None:
     """A cancel check of a job that nobody stops."""
 
 
-@contextmanager
-def opened(disk: Path) -> Iterator[Any]:
-    """The guest's file system in an appliance, with its first partition mounted."""
-    with pytest.MonkeyPatch.context() as patch, closing(guestfs.GuestFS(python_return_dict=True)) as g:
-        for name, value in appliance.environment(probe()).items():
-            patch.setenv(name, value)
-        g.parse_environment()
-        g.add_drive_opts(str(disk), format="qcow2", readonly=True)
-        g.launch()
-        g.mount_ro("/dev/sda1", "/")
-        yield g
-
-
-@pytest.fixture(scope="module")
-def converted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Converted]:
-    """One conversion, and one look at what it left, for all tests here."""
-    folder = tmp_path_factory.mktemp("windows")
+def convert(folder: Path, tool: str = "virt-v2v-in-place") -> Converted:
+    """One conversion, and one look at what it left."""
     disk = folder / "windows.qcow2"
     qcow2.create_overlay(disk, build_windows(), "raw")
     log: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VIRT_TOOLS_DATA_DIR", str(virtio_win.make_tools(folder / "tools")))
-        converter = VirtV2vInPlace(virtio_win=virtio_win.make_folder(folder / "virtio-win"))
+        converter = VirtV2vInPlace(tool, virtio_win=virtio_win.make_folder(folder / "virtio-win"))
         report = converter.convert(make_vm(guest_id="windows2019srv_64Guest"), [disk], cancel=go_on, log=log.append)
     scripts = "/Program Files/Guestfs/Firstboot/scripts"
     drivers = "/Windows/System32/drivers"
     hive = "/Windows/System32/config/SYSTEM"
-    with opened(disk) as g:
-        folders = ("/", drivers, "/Windows/Drivers/VirtIO", scripts)
-        yield Converted(
+    with opened(disk, [("/dev/sda1", "/")]) as g:
+        return Converted(
             report,
             log,
             g.read_file(f"{drivers}/viostor.sys").decode(),
-            {path: sorted(g.ls(path)) for path in folders},
+            {path: sorted(g.ls(path)) for path in ("/", drivers, "/Windows/Drivers/VirtIO", scripts)},
             {name: number(g, hive, (CONTROL, "Services", name), "Start") for name in ("viostor", "firstboot")},
             text(g, hive, driver_database("guestor.inf_tmp", "Configurations", "guestor_conf"), "Service"),
             "\n".join(g.read_file(f"{scripts}/{name}").decode() for name in g.ls(scripts)),
         )
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Converted:
+    return convert(tmp_path_factory.mktemp("windows"))
 
 
 def driver_database(*keys: str) -> tuple[str, ...]:
@@ -122,7 +108,8 @@ def test_windows_starts_the_disk_driver_at_boot(converted: Converted) -> None:
 
 def test_the_agent_is_queued_and_vmwares_tools_are_taken_out_at_first_boot(converted: Converted) -> None:
     assert converted.start["firstboot"] == 2
-    assert "qemu-ga-x86_64.msi" in converted.files["/"] or "qemu-ga-x86_64.msi" in converted.scripts
+    assert "qemu-ga-x86_64.msi" in converted.files["/"]
+    assert "install-qemu-ga-x86_64.msi.ps1" in converted.scripts
     assert "uninstalling VMware Tools" in converted.scripts
     assert "/x{3EDFBC0D" in converted.scripts
 

@@ -153,6 +153,19 @@ def test_a_submitted_job_is_read_back_as_it_was(kit: Kit) -> None:
     assert [step.name for step in job.steps][:2] == ["preflight", "shutdown"]
 
 
+@pytest.mark.parametrize("end", [JobState.SUCCEEDED, JobState.CANCELLED, JobState.FAILED])
+def test_disk_keys_are_kept_until_nothing_can_need_them(kit: Kit, end: JobState) -> None:
+    other = kit.asks.submit(kit.make("vm-2"), None, {"all": "another"})
+    job = kit.asks.submit(kit.make(), None, {"all": "secret", "/dev/sdb1": "b"})
+    assert kit.jobs.disk_keys(kit.submit("vm-3").id) == {}
+    kit.admit()
+    kit.jobs.transition(job.id, JobState.RUNNING)
+    assert kit.jobs.disk_keys(job.id) == {"all": "secret", "/dev/sdb1": "b"}
+    kit.jobs.transition(job.id, end)
+    assert bool(kit.jobs.disk_keys(job.id)) == (end is JobState.FAILED)
+    assert kit.jobs.disk_keys(other.id) == {"all": "another"}
+
+
 def test_what_is_unknown_is_not_found(kit: Kit) -> None:
     for call in (kit.jobs.job, kit.jobs.source, kit.jobs.target):
         with pytest.raises(NotFound):

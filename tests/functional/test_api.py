@@ -333,6 +333,33 @@ def test_a_job_can_be_submitted_with_a_limit(api: Service) -> None:
 # jobs
 
 
+def test_keys_of_encrypted_disks_are_for_the_worker_only_and_until_the_end(api: Service) -> None:
+    uuid, secret = "0f0e0d0c-0b0a-4909-8807-060504030201", "the passphrase ü of a disk"
+    body = {"source": "lab", "vm": "guest1", "luks_keys": {"all": secret, "/dev/sdb1": "2", uuid: "3"}}
+    answer = api.http.post("/v1/jobs", json=body)
+    assert answer.status_code == 201, answer.text
+    job = answer.json()["id"]
+    assert api.store.jobs.disk_keys(job) == body["luks_keys"]
+    assert secret not in answer.text + api.http.get(f"/v1/jobs/{job}").text + api.http.get("/v1/events").text
+    files = b"".join(path.read_bytes() for path in api.settings.home.iterdir() if path.is_file())
+    assert b"disk_keys" in files
+    assert secret.encode() not in files
+    api.end(job, JobState.RUNNING, JobState.FAILED)
+    assert api.store.jobs.disk_keys(job) == body["luks_keys"]  # a retry needs them
+    api.http.post(f"/v1/jobs/{job}/rollback")
+    api.end(job, JobState.ROLLED_BACK)
+    assert api.store.jobs.disk_keys(job) == {}
+
+
+@pytest.mark.parametrize(
+    "keys", [{"sda1": "k"}, {"/dev/a:file:/etc/shadow": "k"}, {"all\n": "k"}, {"all": ""}, {"all": "two\nlines"}]
+)
+def test_keys_that_are_none(api: Service, keys: dict[str, str]) -> None:
+    told = api.http.post("/v1/jobs", json={"source": "lab", "vm": "guest1", "luks_keys": keys})
+    problem(told, 422, "invalid_request")
+    assert "two" not in told.text
+
+
 def test_a_job_is_submitted_and_shown(api: Service) -> None:
     answer = api.http.post("/v1/jobs", json={"source": api.source, "vm": "vm-2", "target": "here"})
     assert answer.status_code == 201

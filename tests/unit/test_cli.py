@@ -264,3 +264,13 @@ def test_totals_for_people() -> None:
 def test_json_is_json_on_any_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     output.show_json({"name": "Müller\u202e"})
     assert json.loads(capsys.readouterr().out) == {"name": "Müller\u202e"}
+
+
+def test_keys_of_disks_come_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "key=1"
+    file.write_text(" pass phrase \nsecond line\n")
+    monkeypatch.setattr("sys.stdin", io.StringIO("from stdin\n"))
+    given = [f"all={file}", "/dev/sda2=-"]
+    assert passwords.read_disk_keys(given) == {"all": " pass phrase ", "/dev/sda2": "from stdin"}
+    with pytest.raises(CliError, match="no terminal"):
+        passwords.read_disk_keys(["all"])

@@ -26,7 +26,10 @@ class Converter:
         self.error = error
         self.given: list[bool] = []
 
-    def convert(self, vm: VM, disks: Sequence[Path], *, cancel: Any, log: Callable[[str], None]) -> GuestReport:
+    def convert(
+        self, vm: VM, disks: Sequence[Path], *, keys: dict[str, str], cancel: Any, log: Callable[[str], None]
+    ) -> GuestReport:
+        assert keys == {"all": "secret"}
         self.given = [b"touched" not in disk.read_bytes() for disk in disks]
         for disk in disks:
             disk.write_bytes(disk.read_bytes() + b"touched")
@@ -41,7 +44,8 @@ def run(
     said: list[str] = []
     context: Any = SimpleNamespace(
         vm=make_vm(**vm),
-        job=SimpleNamespace(options=MoveOptions(converter=wanted)),
+        store=SimpleNamespace(disk_keys=lambda job: {"all": "secret"} if job == "j1" else {}),
+        job=SimpleNamespace(id="j1", options=MoveOptions(converter=wanted)),
         target=SimpleNamespace(facts=lambda: TargetFacts(tools={"virt-v2v-in-place": "2.2.0"})),
         target_spec=SimpleNamespace(image=SimpleNamespace(format="qcow2")),
         adapters=SimpleNamespace(converters=converters),

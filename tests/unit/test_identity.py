@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from app.domain.errors import ConversionFailed, NoSpace, PermanentError, UnsupportedGuest
+from app.domain.errors import ConversionFailed, DiskLocked, NoSpace, PermanentError, UnsupportedGuest
 from converters.boot_files import by_uuid, default_initrd, kernel_arguments, kernel_version, missing_modules
 from converters.nic_names import Card, Names, link_file, names_of
 from converters.v2v_messages import Messages, failure
@@ -149,8 +149,22 @@ def test_modules_in_an_initramfs() -> None:
             UnsupportedGuest,
             "powercfg",
         ),
-        ("could not find key to open LUKS encrypted /dev/sda2", UnsupportedGuest, "decrypt"),
-        ("virt-v2v-in-place: could not read key from user", UnsupportedGuest, "decrypt"),
+        ("could not find key to open LUKS encrypted /dev/sda2", DiskLocked, "--luks-key"),
+        (
+            "not enough available inodes for conversion on filesystem ‘/’.  9 inodes available < 100",
+            NoSpace,
+            "too full",
+        ),
+        ("insufficient free space in the conversion server temporary directory /var/tmp (9 MB).", NoSpace, "temporary"),
+        ("filesystem was mounted read-only, even though we asked for it", UnsupportedGuest, "shut it down from within"),
+        ("detected errors on the XFS filesystem on /dev/sda2", UnsupportedGuest, "xfs_repair"),
+        ("unable to rebuild initrd (/boot/x) because mkinitrd or dracut was not found", UnsupportedGuest, "native"),
+        ("inspection of the package database failed for this Linux guest.", UnsupportedGuest, "native"),
+        ("failed to find grub2-mkconfig binary (but Grub2 was detected on guest)", UnsupportedGuest, "native"),
+        ("mount: mount_stub: /dev/mapper/root: No such file or directory", UnsupportedGuest, "native"),
+        ("could not read key from user", DiskLocked, "--luks-key"),
+        ("One of rhsrvany.exe or pvvxsvc.exe is missing in /usr/share/virt-tools.", UnsupportedGuest, "rhsrvany"),
+        ("multi-boot operating systems are not supported by virt-v2v-in-place", UnsupportedGuest, "several"),
         ("there are no virtio drivers available for this version of Windows", UnsupportedGuest, "VIRTIO_WIN"),
         ("not enough free space for conversion on filesystem ‘/’.  2.1 MB free < 20 MB needed", NoSpace, "too full"),
         ("no bootloader detected", UnsupportedGuest, "native"),
@@ -167,6 +181,31 @@ def test_failures_say_what_to_do(line: str, kind: type[PermanentError], remedy: 
         assert remedy in error.remedy
         assert line in error.message
     assert failure([], "").message == "virt-v2v: it printed no reason"
+
+
+@pytest.mark.parametrize(
+    ("warning", "code", "severity"),
+    [
+        ("there are no virtio drivers available for this version of Windows", "virtio_win_lacks_guest", "warning"),
+        ("there is no virtio network driver for this version of Windows", "virtio_win_lacks_guest", "warning"),
+        ("QEMU Guest Agent MSI not found on tools ISO/directory.", "guest_agent_missing", "info"),
+        ("The QEMU Guest Agent will not be installed.", "guest_agent_missing", "info"),
+        ("this guest has Windows Group Policy Objects (GPO) and", "windows_driver_may_be_stopped", "warning"),
+        ("this guest has Anti-Virus (AV) software and", "windows_driver_may_be_stopped", "warning"),
+        ("VMware tools was detected, but uninstallation failed.", "vmware_tools_left", "info"),
+        ("could not determine a way to update the configuration of Grub2", "boot_configuration_kept", "warning"),
+        ('/etc/fstab references unknown device "sdq1".', "mount_by_device", "warning"),
+        ("fstrim on guest filesystem /dev/sda1 failed.", "virt_v2v_note", "info"),
+        ("something\nnew", "virt_v2v_warning", "warning"),
+    ],
+)
+def test_warnings_say_what_to_do(warning: str, code: str, severity: str) -> None:
+    messages = Messages(print)
+    messages.line(json.dumps({"message": warning, "timestamp": "x", "type": "warning"}))
+    (found,) = messages.concerns
+    assert (found.code, found.severity) == (code, severity)
+    assert warning in found.cause
+    assert found.remedy
 
 
 def test_messages_become_log_lines_concerns_and_errors() -> None:

@@ -163,7 +163,8 @@ def test_an_ordinary_vm_raises_no_concern() -> None:
         ("disk_is_shared", "blocker", {"vm": disk(sharing="bus")}),
         ("disk_is_encrypted", "blocker", {"vm": disk(encrypted=True)}),
         ("vm_is_encrypted", "blocker", {"vm": {"encrypted": True}}),
-        ("tpm_is_left_behind", "warning", {"vm": {"tpm": True}}),
+        ("tpm_is_left_behind", "blocker", {"vm": {"tpm": True}}),
+        ("tpm_is_left_behind", "warning", {"vm": {"tpm": True}, "options": {"leave_tpm": True}}),
         ("fault_tolerance_is_on", "blocker", {"vm": {"fault_tolerance": True}}),
         ("passthrough_device", "blocker", {"vm": {"passthrough": ("PCI device 0",)}}),
         ("hostdev_unknown", "blocker", {"options": {"hostdevs": {"GPU": "none"}}}),
@@ -358,7 +359,7 @@ def test_who_has_reserved_the_room_is_named() -> None:
 
 
 def test_blockers_come_first() -> None:
-    found = judge(vm={"snapshots": ("a",), "tpm": True, "template": True})
+    found = judge(vm={"snapshots": ("a",), "tpm": True, "template": True}, options={"leave_tpm": True})
     assert [concern.severity for concern in found] == ["blocker", "warning", "info"]
 
 

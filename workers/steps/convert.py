@@ -42,6 +42,7 @@ def do(ctx: StepContext) -> str:
 def _by_the_best_converter(ctx: StepContext, bases: Sequence[Path]) -> GuestReport:
     """Convert by the first that knows the guest, each on new overlays."""
     refused: UnsupportedGuest | None = None
+    keys = ctx.store.disk_keys(ctx.job.id)
     for choice in converters_for(ctx.vm, ctx.job.options.converter, version(ctx.target.facts())):
         ctx.event(f"converter {choice.converter}: {choice.reason}")
         _remove_overlays(bases)
@@ -50,7 +51,7 @@ def _by_the_best_converter(ctx: StepContext, bases: Sequence[Path]) -> GuestRepo
             qcow2.create_overlay(overlay, base, ctx.target_spec.image.format)
         converter = ctx.adapters.converters[choice.converter]
         try:
-            report = converter.convert(ctx.vm, overlays, cancel=ctx.cancel, log=ctx.event)
+            report = converter.convert(ctx.vm, overlays, keys=keys, cancel=ctx.cancel, log=ctx.event)
         except UnsupportedGuest as error:
             ctx.event(f"{choice.converter} does not take this guest: {error.message}", level="warning")
             refused = refused or error

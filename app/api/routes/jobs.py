@@ -37,7 +37,8 @@ def submit_job(new: NewJob, given: Given, response: Response, dry_run: bool = Fa
             domain_xml=planned.domain_xml,
             steps=planned.steps,
         )
-    job = given.jobs.submit(*asked, limit=new.limit)
+    keys = {device: key.get_secret_value() for device, key in new.luks_keys.items()}
+    job = given.jobs.submit(*asked, limit=new.limit, keys=keys)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job_out(job, given.files)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.domain.models import VM, Check, GuestReport
+from app.ports.converter import NO_KEYS
 from app.ports.source import CancelCheck
 from converters.qcow2 import check_plain
 
@@ -25,7 +26,15 @@ class MemoryConverter:
     def check(self) -> list[Check]:
         return [Check(name="memory", ok=True, detail="always there")]
 
-    def convert(self, vm: VM, disks: Sequence[Path], *, cancel: CancelCheck, log: Callable[[str], None]) -> GuestReport:
+    def convert(
+        self,
+        vm: VM,
+        disks: Sequence[Path],
+        *,
+        keys: Mapping[str, str] = NO_KEYS,
+        cancel: CancelCheck,
+        log: Callable[[str], None],
+    ) -> GuestReport:
         self.calls.append((vm.id, tuple(disks)))
         cancel()
         for disk in disks:

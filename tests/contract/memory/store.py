@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from app.domain.models import VM, Artefact, Check, DiskProgress, Leftover, Sourc
 from app.domain.space import WRITERS
 from app.domain.states import JobState
 from app.ports.store import Asked
+from app.store.disk_keys import THROUGH
 from app.store.rows import vm_is_taken
 
 T = TypeVar("T")
@@ -39,6 +40,7 @@ class MemoryStore:
         self._line: list[str] = []  # ids in the order of admission
         self._admitted: set[str] = set()  # runs that are in the engine's hands
         self._beats: dict[str, Beat] = {}
+        self._keys: dict[str, dict[str, str]] = {}
         self._lock = threading.RLock()
 
     # JobStore
@@ -54,6 +56,9 @@ class MemoryStore:
 
     def target(self, target_id: str) -> TargetSpec:
         return _known(self.targets, target_id)
+
+    def disk_keys(self, job_id: str) -> dict[str, str]:
+        return {} if self.job(job_id).state in THROUGH else self._keys.get(job_id, {})
 
     def sharing_pool(self, job_id: str) -> list[Job]:
         def pool(job: Job) -> tuple[str, str]:
@@ -184,8 +189,9 @@ class MemoryStore:
     def clear(self, scope: str, subject: str) -> None:
         self.limits_set.pop((scope, subject), None)
 
-    def submit(self, job: Job, limit: ScopedLimit | None = None) -> Job:
+    def submit(self, job: Job, limit: ScopedLimit | None = None, keys: Mapping[str, str] | None = None) -> Job:
         with self._lock:
+            self._keys[job.id] = dict(keys or {})
             if limit is not None:
                 self.set(limit)
             self._take(job)
