@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from app.domain.errors import ConversionFailed, DiskLocked, NoSpace, PermanentError, UnsupportedGuest
 from app.domain.models import Concern
@@ -86,58 +86,74 @@ KNOWN = (
 )
 
 
-class Warned(NamedTuple):
-    """What a warning of virt-v2v is as a concern."""
-
-    pattern: str
-    code: str
-    severity: Literal["warning", "info"]
-    remedy: str
-
-
+# The first that matches says what a warning of virt-v2v is; its text becomes the cause.
 WARNINGS = (
-    Warned(
+    (
         r"no virtio (drivers|block device driver|network driver)",
-        "virtio_win_lacks_guest",
-        "warning",
-        "Set VMFERRY_VIRTIO_WIN to a virtio-win that has viostor and NetKVM for this version of Windows.",
+        Concern(
+            code="windows_lacks_virtio",
+            severity="warning",
+            cause="",
+            remedy="Set VMFERRY_VIRTIO_WIN to a virtio-win that has viostor and NetKVM for this version of Windows.",
+        ),
     ),
-    Warned(
+    (
         r"QEMU Guest Agent",
-        "guest_agent_missing",
-        "info",
-        "In the guest, install qemu-guest-agent; on Windows, qemu-ga-x86_64.msi of virtio-win.",
+        Concern(
+            code="guest_agent_missing",
+            severity="info",
+            cause="",
+            remedy="In the guest, install qemu-guest-agent; on Windows, qemu-ga-x86_64.msi of virtio-win.",
+        ),
     ),
-    Warned(
+    (
         r"Group Policy|Anti-Virus",
-        "windows_driver_may_be_stopped",
-        "warning",
-        "If Windows stops with 7B (inaccessible boot device), roll back, turn that off in it, and move it again.",
+        Concern(
+            code="windows_driver_may_be_stopped",
+            severity="warning",
+            cause="",
+            remedy="If Windows stops with 7B (inaccessible boot device), roll back, turn it off, move the guest again.",
+        ),
     ),
-    Warned(
+    (
         r"VMware tools was detected|cannot uninstall VMware Tools",
-        "vmware_tools_left",
-        "info",
-        "In the guest, remove VMware's tools.",
+        Concern(
+            code="vmware_tools_left",
+            severity="info",
+            cause="",
+            remedy="In the guest, remove VMware's tools.",
+        ),
     ),
-    Warned(
+    (
         r"no initrd was found|configuration of Grub2|rebuild grub2|ignoring kernel",
-        "boot_configuration_kept",
-        "warning",
-        "See after the move that the guest starts the kernel that it should.",
+        Concern(
+            code="boot_configuration_kept",
+            severity="warning",
+            cause="",
+            remedy="See after the move that the guest starts the kernel that it should.",
+        ),
     ),
-    Warned(
+    (
         r"references unknown device|/etc/crypttab",
-        "mount_by_device",
-        "warning",
-        "After the move, look at that line of its /etc/fstab or /etc/crypttab.",
+        Concern(
+            code="mount_by_device",
+            severity="warning",
+            cause="",
+            remedy="After the move, look at that line of its /etc/fstab or /etc/crypttab.",
+        ),
     ),
-    Warned(r"fstrim|Balloon Server|serial console|random seed", "virt_v2v_note", "info", "There is nothing to do."),
-    Warned(
-        r".",
-        "virt_v2v_warning",
-        "warning",
-        "The conversion went on. See after the move whether it matters to this guest.",
+    (
+        r"fstrim|Balloon Server|serial console|random seed",
+        Concern(code="virt_v2v_note", severity="info", cause="", remedy="There is nothing to do."),
+    ),
+    (
+        r"",
+        Concern(
+            code="virt_v2v_warning",
+            severity="warning",
+            cause="",
+            remedy="The conversion went on. See after the move whether it matters to this guest.",
+        ),
     ),
 )
 
@@ -175,8 +191,8 @@ def failure(errors: list[str], stderr_tail: str) -> PermanentError:
 
 
 def _concern(message: str) -> Concern:
-    known = next(item for item in WARNINGS if re.search(item.pattern, message, re.IGNORECASE | re.DOTALL))
-    return Concern(code=known.code, severity=known.severity, cause=f"virt-v2v warns: {message}", remedy=known.remedy)
+    known = next(known for pattern, known in WARNINGS if re.search(pattern, message, re.IGNORECASE))
+    return known.model_copy(update={"cause": f"virt-v2v warns: {message}"})
 
 
 def _parse(text: str) -> tuple[str, str]:

@@ -15,13 +15,23 @@ def check(move: Move, facts: TargetFacts) -> Iterable[Concern]:
             cause=f"{move.vm.name} is encrypted by vSphere, which does not export it like this",
             remedy="Decrypt it: remove a virtual TPM, then give the VM a storage policy without encryption.",
         )
-    if move.vm.tpm:
+    if not move.vm.tpm:
+        return
+    cause = f"{move.vm.name} has a virtual TPM: the keys in it do not move, and it gets " + (
+        "a new, empty one" if facts.tpm else "none: the target's host has no swtpm to emulate one"
+    )
+    if move.boots and not move.options.leave_tpm:
+        yield Concern(
+            code="tpm_may_hold_keys",
+            severity="blocker",
+            cause=f"{cause}. Disks that BitLocker or LUKS opens with it stay shut",
+            remedy="Suspend BitLocker (manage-bde -protectors -disable C: -rebootcount 0), or see that LUKS has a"
+            " passphrase; then say so: leave_tpm (--leave-tpm).",
+        )
+    else:
         yield Concern(
             code="tpm_is_left_behind",
-            severity="warning" if move.options.leave_tpm or not move.boots else "blocker",
-            cause=f"{move.vm.name} has a virtual TPM: the keys in it do not move, and it gets "
-            + ("a new, empty one" if facts.tpm else "none: the target's host has no swtpm to emulate one")
-            + ". Disks that BitLocker or LUKS opens with it stay shut",
-            remedy="Suspend BitLocker (manage-bde -protectors -disable C: -rebootcount 0), or see that LUKS has a"
-            " passphrase and that the recovery key is at hand; then ask for it with leave_tpm (--leave-tpm).",
+            severity="warning",
+            cause=cause,
+            remedy="Have the BitLocker or LUKS recovery key at hand.",
         )

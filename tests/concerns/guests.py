@@ -52,7 +52,27 @@ ENTRIES = (
     OnGuest(
         "virt_v2v_warning",
         "a conversion in which virt-v2v warns of something",
-        said_by_virt_v2v("fstrim on guest filesystem /dev/sda1 failed. This is usually harmless"),
+        said_by_virt_v2v("multiple CD-ROMs found; translation of CD-ROM references may be inexact"),
+    ),
+    OnGuest(
+        "virt_v2v_note",
+        "a conversion in which virt-v2v warns of what does not matter",
+        said_by_virt_v2v("fstrim on guest filesystem /dev/sda1 failed.  Usually you can ignore this message."),
+    ),
+    OnGuest(
+        "windows_lacks_virtio",
+        "Windows of another version than its guest id says",
+        said_by_virt_v2v("there is no virtio network driver for this version of Windows (10.0 x86_64)."),
+    ),
+    OnGuest(
+        "windows_driver_may_be_stopped",
+        "Windows with Group Policy or anti-virus software",
+        said_by_virt_v2v("this guest has Anti-Virus (AV) software and a new virtio block device driver was installed."),
+    ),
+    OnGuest(
+        "boot_configuration_kept",
+        "a guest whose boot loader virt-v2v does not know how to change",
+        said_by_virt_v2v("could not determine a way to update the configuration of Grub2"),
     ),
     OnGuest(
         "contract_changed",

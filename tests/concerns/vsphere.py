@@ -19,6 +19,13 @@ def vm(size_gib: float = 1, *, disk: dict[str, Any] | None = None, **fields: Any
     return VmSpec("web", **fields)
 
 
+def windows(**changes: Any) -> dict[str, Any]:
+    """A worker with all that Windows Server 2019 needs, and these differences."""
+    at_hand = {"drivers": ("2k19/amd64",), "agents": ("amd64",), "runner": True}
+    tools = {"virt-v2v-in-place": "2.2.0", "virtio-win": "/usr/share/virtio-win"}
+    return {"tools": tools, "windows": at_hand | changes}
+
+
 def pool(**changes: Any) -> dict[str, Any]:
     fields = {"name": "default", "type": "dir", "path": "/pool", "active": True}
     return {"pools": [{**fields, "capacity_bytes": 100 * GIB, "free_bytes": 50 * GIB, **changes}]}
@@ -56,8 +63,14 @@ ENTRIES = (
     OnVsphere("disk_is_shared", "a controller whose bus is shared", vm(shared_bus=True)),
     OnVsphere("disk_is_encrypted", "a disk that vSphere encrypts", vm(disk={"encrypted": True})),
     OnVsphere("vm_is_encrypted", "a VM whose files vSphere encrypts", vm(encrypted=True)),
-    OnVsphere("tpm_is_left_behind", "a virtual TPM, to a host with swtpm", vm(tpm=True), facts={"tpm": True}),
-    OnVsphere("tpm_is_left_behind", "a virtual TPM, to a host without swtpm", vm(tpm=True)),
+    OnVsphere("tpm_may_hold_keys", "a virtual TPM, to a host with swtpm", vm(tpm=True), facts={"tpm": True}),
+    OnVsphere("tpm_may_hold_keys", "a virtual TPM, to a host without swtpm", vm(tpm=True)),
+    OnVsphere(
+        "tpm_is_left_behind",
+        "a virtual TPM that nothing depends on, as its owner says",
+        vm(tpm=True),
+        options={"leave_tpm": True},
+    ),
     OnVsphere("fault_tolerance_is_on", "a VM with Fault Tolerance", vm(fault_tolerance=True)),
     OnVsphere("passthrough_device", "a PCI device of the host", vm(passthrough=("pci",))),
     OnVsphere("passthrough_device", "a share of a GPU (vGPU)", vm(passthrough=("vgpu",))),
@@ -107,4 +120,28 @@ ENTRIES = (
         "native_is_for_linux", "a Windows guest, and native asked for", vm(**WINDOWS), options={"converter": "native"}
     ),
     OnVsphere("virtio_win_missing", "a Windows guest, and a worker without virtio-win", vm(**WINDOWS)),
+    OnVsphere(
+        "virtio_win_lacks_guest",
+        "Windows, and a virtio-win for others",
+        vm(**WINDOWS),
+        facts=windows(drivers=("w10/amd64", "2k19/x86")),
+    ),
+    OnVsphere(
+        "windows_runner_missing",
+        "Windows, and a worker without rhsrvany.exe",
+        vm(**WINDOWS),
+        facts=windows(runner=False),
+    ),
+    OnVsphere(
+        "windows_agent_missing",
+        "Windows, and a virtio-win without the guest agent",
+        vm(**WINDOWS),
+        facts=windows(agents=()),
+    ),
+    OnVsphere(
+        "windows_disks_need_newer_virt_v2v",
+        "Windows with more than 16 disks, for virt-v2v before 2.4",
+        vm(**WINDOWS, disks=[DiskSpec(size_mib=1)] * 17),
+        facts=windows(),
+    ),
 )

@@ -74,6 +74,8 @@ FILES = {
     "etc/crypttab": f"luks-{LUKS_UUID} UUID={LUKS_UUID} none\n",
     "etc/default/grub": 'GRUB_CMDLINE_LINUX="rhgb quiet"\n',
     "etc/NetworkManager/system-connections/ens192.nmconnection": "[connection]\ntype=ethernet\ninterface-name=ens192\n",
+    "usr/lib/rpm/rpmrc": "arch_canon: x86_64: x86_64 1\n",  # libguestfs' librpm reads the guest's configuration
+    "usr/lib/rpm/macros": "%_dbpath /var/lib/rpm\n%_db_backend sqlite\n",
     "usr/lib/systemd/systemd-udevd": "",
     "usr/lib64/systemd/libsystemd-shared-254.so": "",
     "usr/bin/vmtoolsd": "",
@@ -87,6 +89,10 @@ PROGRAMS = {
     "usr/sbin/grubby": GRUBBY,
     "usr/sbin/grub2-mkconfig": TOUCHED,
 }
+FOLDERS = (
+    *("tmp", "var/tmp", "var/log", "dev", "proc", "sys", "usr/share/lab"),
+    *("etc/systemd/system", "etc/modprobe.d"),
+)
 APPLETS = ("sh", "cat", "cpio", "find", "gzip", "mkdir", "rm", "sed", "zcat", "chmod", "env")
 
 
@@ -119,7 +125,7 @@ def _build(work: Path) -> Path:
     for folder in ("bin", "sbin", "lib"):
         (tree / "usr" / folder).mkdir(exist_ok=True)
         (tree / folder).symlink_to(f"usr/{folder}")
-    for folder in ("tmp", "var/tmp", "var/log", "dev", "proc", "sys", "usr/share/lab", "etc/systemd/system"):
+    for folder in FOLDERS:
         (tree / folder).mkdir(parents=True, exist_ok=True)
     for name, script in PROGRAMS.items():
         (tree / name).write_text(script)

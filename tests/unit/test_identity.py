@@ -186,8 +186,8 @@ def test_failures_say_what_to_do(line: str, kind: type[PermanentError], remedy: 
 @pytest.mark.parametrize(
     ("warning", "code", "severity"),
     [
-        ("there are no virtio drivers available for this version of Windows", "virtio_win_lacks_guest", "warning"),
-        ("there is no virtio network driver for this version of Windows", "virtio_win_lacks_guest", "warning"),
+        ("there are no virtio drivers available for this version of Windows", "windows_lacks_virtio", "warning"),
+        ("there is no virtio network driver for this version of Windows", "windows_lacks_virtio", "warning"),
         ("QEMU Guest Agent MSI not found on tools ISO/directory.", "guest_agent_missing", "info"),
         ("The QEMU Guest Agent will not be installed.", "guest_agent_missing", "info"),
         ("this guest has Windows Group Policy Objects (GPO) and", "windows_driver_may_be_stopped", "warning"),

@@ -163,7 +163,7 @@ def test_an_ordinary_vm_raises_no_concern() -> None:
         ("disk_is_shared", "blocker", {"vm": disk(sharing="bus")}),
         ("disk_is_encrypted", "blocker", {"vm": disk(encrypted=True)}),
         ("vm_is_encrypted", "blocker", {"vm": {"encrypted": True}}),
-        ("tpm_is_left_behind", "blocker", {"vm": {"tpm": True}}),
+        ("tpm_may_hold_keys", "blocker", {"vm": {"tpm": True}}),
         ("tpm_is_left_behind", "warning", {"vm": {"tpm": True}, "options": {"leave_tpm": True}}),
         ("fault_tolerance_is_on", "blocker", {"vm": {"fault_tolerance": True}}),
         ("passthrough_device", "blocker", {"vm": {"passthrough": ("PCI device 0",)}}),
