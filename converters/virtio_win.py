@@ -9,7 +9,7 @@ from itertools import islice, product
 from pathlib import Path
 
 from app.domain.errors import ToolFailed, ToolMissing, ToolTimedOut
-from app.domain.models import WindowsTools
+from app.domain.host import WindowsTools
 from app.domain.windows import SYSTEMS
 from app.process import Limits, run
 

@@ -27,3 +27,11 @@ class Host(Value):
     cards: dict[str, int] = Field(default_factory=dict)  # other network devices, which macvtap can take
     devices: dict[str, bool] = Field(default_factory=dict)  # of PCI and mediated ones: whether a guest can have it
     ksm: Literal["on", "off", "missing"] = "missing"  # whether it merges equal pages of memory
+
+
+class WindowsTools(Value):
+    """What is at hand for Windows guests where the worker runs: see app/domain/windows.py for the names."""
+
+    drivers: tuple[str, ...] = ()  # of disks and network cards: "2k19/amd64", "w10/amd64", …
+    agents: tuple[str, ...] = ()  # "amd64", "x86": for which a guest agent can be installed
+    runner: bool = False  # whether virt-v2v's scripts for the first boot can be run

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from app.domain.host import Host
+from app.domain.host import Host, WindowsTools
 from app.domain.hostdevs import parse_card
 from app.domain.networks import LAST_VLAN, Attachment, Bandwidth
 from app.domain.networks import parse as parse_attachment
@@ -197,14 +197,6 @@ class Domain(Value):
     job: str = ""
     pinned: tuple[int, ...] = ()  # the host's CPUs that its own are pinned to
     hostdevs: tuple[str, ...] = ()  # the host's devices that it has, as app/domain/hostdevs.py writes them
-
-
-class WindowsTools(Value):
-    """What is at hand for Windows guests where the worker runs: see app/domain/windows.py for the names."""
-
-    drivers: tuple[str, ...] = ()  # of disks and network cards: "2k19/amd64", "w10/amd64", …
-    agents: tuple[str, ...] = ()  # "amd64", "x86": for which a guest agent can be installed
-    runner: bool = False  # whether virt-v2v's scripts for the first boot can be run
 
 
 class TargetFacts(Value):

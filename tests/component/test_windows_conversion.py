@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from app.domain.errors import ConversionFailed
-from app.domain.models import GuestReport, WindowsTools
+from app.domain.host import WindowsTools
+from app.domain.models import GuestReport
 from converters import qcow2
 from converters.virt_v2v import VirtV2vInPlace
 from converters.virtio_win import survey

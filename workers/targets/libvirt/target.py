@@ -13,7 +13,8 @@ import libvirt
 
 from app.domain.errors import InvalidRequest, VmferryError
 from app.domain.hardware.model import Hardware
-from app.domain.models import Check, Domain, ImageOptions, TargetFacts, TargetSpec, WindowsTools
+from app.domain.host import WindowsTools
+from app.domain.models import Check, Domain, ImageOptions, TargetFacts, TargetSpec
 from app.domain.networks import parse
 from app.ports.source import CancelCheck
 from app.ports.target import PLAIN
