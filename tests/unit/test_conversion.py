@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.conversion import converters_for
+from app.domain.conversion import converters_for, is_known
 from app.domain.models import ConverterName
 from tests.unit.moves import make_vm
 
@@ -40,3 +40,19 @@ def test_who_is_tried(vm: dict[str, Any], virt_v2v: tuple[int, ...], converters:
 def test_the_users_word_counts_alone(wanted: ConverterName) -> None:
     for guest in ("freebsd13_64Guest", "debian12_64Guest"):
         assert [choice.converter for choice in converters_for(make_vm(guest_id=guest), wanted, ())] == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("guest", "known"),
+    [
+        ("rockylinux_64Guest", True),
+        ("almalinux_64Guest", True),  # it has /etc/redhat-release
+        ("sles15_64Guest", True),
+        ("ubuntu64Guest", True),
+        ("windows11_64Guest", True),
+        ("amazonlinux3_64Guest", False),  # to libguestfs neither, up to 1.54
+        ("vmwarePhoton64Guest", False),
+    ],
+)
+def test_systems_that_virt_v2v_knows(guest: str, known: bool) -> None:
+    assert is_known(make_vm(guest_id=guest)) is known
