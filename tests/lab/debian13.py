@@ -1,5 +1,6 @@
 """Debian 13 in a folder, for its virt-v2v: a newer one than this machine's, with a libguestfs of its own."""
 
+import hashlib
 import shlex
 import tempfile
 from pathlib import Path
@@ -14,8 +15,8 @@ SHARED = ("/dev", "/proc", "/sys", "/tmp")
 def chroot(cache: Path | None = None) -> Path:
     """From the cache, made first when it is not there; for root."""
     cache = cache or cache_directory()
-    path = cache / "trixie-virt-v2v"
-    with locked(cache / "trixie-virt-v2v.lock"):
+    path = cache / f"trixie-{hashlib.sha256(repr(PACKAGES).encode()).hexdigest()[:16]}"
+    with locked(cache / "trixie.lock"):
         if not path.exists():
             with tempfile.TemporaryDirectory(dir=cache, prefix="trixie-build-") as work:
                 made = Path(work) / "root"
