@@ -20,7 +20,9 @@ export PYTHONUNBUFFERED := 1
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env)
 
 FAST := tests/unit
-SUITE := tests/unit tests/contract tests/component tests/functional tests/hostile tests/faults tests/system
+# Two files at a time, those with real guests first: they wait for one core, and take the longest.
+SUITE := tests/system tests/faults tests/component tests/contract tests/functional tests/hostile tests/unit
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help packages setup demo test slow check lab guests bench run clean
 
@@ -45,7 +47,7 @@ demo: setup ## move one real VM from the lab to a running libvirt guest
 	$(AS_ROOT) $(BIN)/python -m tests.system.demo
 
 test: setup ## everything but what is marked slow
-	$(AS_ROOT) $(BIN)/pytest -m "not slow" $(SUITE)
+	$(AS_ROOT) $(BIN)/pytest -m "not slow" $(SIDE_BY_SIDE) $(SUITE)
 
 slow: setup ## what takes many minutes or a second toolchain
 	@deploy/install-packages deploy/packages-slow.txt

@@ -1,7 +1,11 @@
-"""Faults in the steps that need a real guest: convert and boot_check. They share one conversion and its boot."""
+"""Faults in the steps that need a real guest: convert and boot_check. They share one conversion and its boot.
+
+The guest is the one of the matrix that has the least in common with those of tests/system.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -10,11 +14,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import libvirt
 import pytest
 
 from tests.faults.world import World
-from tests.lab import DiskSpec, Guest, Lab, VmSpec, build_guest
+from tests.guests.contract import differences
+from tests.lab import DiskSpec, Guest, Lab, build_guest
+from tests.lab.proof import prove
+from tests.lab.recipes import RECIPES
 from tests.libvirt_host import LibvirtHost
 from tests.service import Service
 from tests.system.demo import REPORT_TIMEOUT_S, serial_log, wait_for_report
@@ -30,8 +39,11 @@ FAKES = {
 
 @dataclass
 class Converted:
-    """A guest that was moved, with the disks that it has on the target."""
+    """A guest that was moved, what it says of itself, and the disks that it has on the target."""
 
+    guest: Guest
+    job: dict[str, Any]
+    report: dict[str, Any]
     disks: list[Path]
 
 
@@ -65,9 +77,10 @@ def world_with_fake(world: World, folder: Path, script: str) -> Iterator[World]:
 
 
 @pytest.fixture(scope="module")
-def converted(real_world: World, guest: Guest, tmp_path_factory: pytest.TempPathFactory) -> Converted:
+def converted(real_world: World, tmp_path_factory: pytest.TempPathFactory) -> Converted:
     """One real move, whose worker is killed in convert and again in boot_check; what its guest then says of itself."""
     world = real_world
+    guest = build_guest(next(recipe for recipe in RECIPES if recipe.name == "debian13"))
     vm_id = world.lab.add(guest.vm("vmferry-killed"))
     world.refresh()
     job_id = world.submit(vm_id, strategy="cold", boot_timeout_s=BOOT_S)["id"]
@@ -90,8 +103,6 @@ def converted(real_world: World, guest: Guest, tmp_path_factory: pytest.TempPath
     assert world.lab.calls()["ShutdownGuest"] == 1
 
     report = wait_for_report(serial_log(world.host, "vmferry-killed"), REPORT_TIMEOUT_S)
-    assert report["checksums"] == guest.markers
-    assert f"{guest.address}/{guest.prefix}" in report["addresses"][guest.nic]
     domain = world.domain(vm["uuid"])
     domain.destroy()
     folder = tmp_path_factory.mktemp("converted")
@@ -99,14 +110,22 @@ def converted(real_world: World, guest: Guest, tmp_path_factory: pytest.TempPath
     for index in range(2):
         disks.append(folder / f"{index}.qcow2")
         shutil.copyfile(world.host.pool_path / f"vmferry-{job_id}-{index}.qcow2", disks[-1])
-    domain.undefine()
-    return Converted(disks)
+    domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
+    return Converted(guest, job, report, disks)
 
 
 def test_after_kill_9_in_convert_and_in_boot_check_the_guest_comes_up(converted: Converted) -> None:
     for disk in converted.disks:
         checked = subprocess.run(["qemu-img", "check", "-f", "qcow2", str(disk)], capture_output=True, check=False)
         assert checked.returncode == 0, checked.stderr
+    assert converted.report["checksums"] == converted.guest.markers
+
+
+def test_the_guest_is_as_it_was(converted: Converted) -> None:
+    assert differences(prove(converted.guest).report, converted.report) == []
+    assert converted.job["guest"]["converter"] == "native"
+    assert "UEFI" in converted.job["guest"]["reason"]
+    assert converted.job["guest"]["nic_names"] == {converted.guest.mac: converted.guest.nic}
 
 
 def test_a_cancel_while_converting(real_world: World, guest: Guest) -> None:
@@ -152,7 +171,7 @@ def test_a_converter_that_does_nothing_and_a_cancel_while_booting(
 
         # A guest that has been converted once needs nothing more: it gets as far as its boot.
         disks = [DiskSpec(disk, format="qcow2") for disk in converted.disks]
-        vm_id = world.lab.add(VmSpec("vmferry-booting", disks, guest.vm().nics, hostname=guest.hostname))
+        vm_id = world.lab.add(dataclasses.replace(converted.guest.vm("vmferry-booting"), disks=disks))
         world.refresh()
         before = world.look(vm_id)
         job_id = world.submit(vm_id, strategy="cold")["id"]
