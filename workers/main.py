@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime
 from functools import partial
 
-from app.domain.models import ConverterName
+from app.domain.move import ConverterName
 from app.log import configure
 from app.settings import Settings
 from app.store.engine import make_engine

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from app.domain.job import Job
-from app.domain.models import OnFailure, Strategy
+from app.domain.move import OnFailure, Strategy
 from app.domain.states import STEPS
 from app.ports.engine import Saga, StepRunner
 

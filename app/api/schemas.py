@@ -14,20 +14,18 @@ from app.domain.models import (
     VM,
     Artefact,
     Concern,
-    ConverterName,
     Disk,
     DiskProgress,
     GuestReport,
     ImageOptions,
     Leftover,
-    MoveOptions,
     Progress,
     SourceKind,
     StepRecord,
-    Strategy,
     Tls,
     Transport,
 )
+from app.domain.move import ConverterName, MoveOptions, Strategy
 from app.domain.states import JobState
 from app.domain.value import Value
 from app.services.assessments import Pace, PlannedHardware, Verdict

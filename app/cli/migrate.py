@@ -17,7 +17,8 @@ from app.cli.rates import RATE_HELP, parse_limit
 from app.cli.targets import NETWORK_HELP, pairs
 from app.cli.watch import watch
 from app.domain.hostdevs import GRAMMAR
-from app.domain.models import ConverterName, OnFailure, Profile, Strategy, Transport
+from app.domain.models import Transport
+from app.domain.move import ConverterName, OnFailure, Profile, Strategy
 
 HOSTDEV_HELP = f"A device of its host = {GRAMMAR}; repeatable."
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from app.domain.models import VM, ConverterName
+from app.domain.models import VM
+from app.domain.move import ConverterName
 
 FINDS_DEBIANS_UEFI_LOADER = (2, 12)  # virt-v2v before it: "no bootloader detected" in Debian 12 and later
 _DEBIAN_12 = re.compile(r"debian(1[2-9]|[2-9]\d)")

@@ -15,11 +15,11 @@ from app.domain.models import (
     DiskProgress,
     GuestReport,
     Leftover,
-    MoveOptions,
     PowerState,
     Progress,
     StepRecord,
 )
+from app.domain.move import MoveOptions
 from app.domain.states import JobState
 from app.domain.value import Value
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from app.domain.errors import Conflict, NotFound
 from app.domain.job import Job, Pause
-from app.domain.models import Artefact, DiskProgress, Leftover, OnFailure, Progress, StepRecord
+from app.domain.models import Artefact, DiskProgress, Leftover, Progress, StepRecord
+from app.domain.move import OnFailure
 from app.domain.states import STEPS, TERMINAL, JobState, check_transition
 
 WAITS_OR_WORKS = frozenset({JobState.QUEUED, JobState.RUNNING, JobState.PAUSED, JobState.ROLLING_BACK})

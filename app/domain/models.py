@@ -13,9 +13,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from app.domain.host import Host, WindowsTools
-from app.domain.hostdevs import parse_card
-from app.domain.networks import LAST_VLAN, Attachment, Bandwidth
-from app.domain.networks import parse as parse_attachment
+from app.domain.networks import Bandwidth
 from app.domain.value import Value
 
 
@@ -23,30 +21,6 @@ class PowerState(StrEnum):
     ON = "on"
     OFF = "off"
     SUSPENDED = "suspended"
-
-
-class Strategy(StrEnum):
-    COLD = "cold"  # the source is off while bytes move
-    DISK_ONLY = "disk_only"  # no conversion, no boot: the disks and a domain that keeps SATA and e1000e
-
-
-class ConverterName(StrEnum):
-    VIRT_V2V = "virt-v2v"  # the reference
-    NATIVE = "native"  # our own, for Linux
-    COMPAT = "compat"  # the disks stay as they are, on SATA and e1000e, which need no drivers of virtio
-
-
-class Profile(StrEnum):
-    """What a moved VM's hardware is tuned for."""
-
-    BALANCED = "balanced"
-    LATENCY = "latency"  # CPUs and memory of its own
-    DENSITY = "density"  # what it does not use is for others
-
-
-class OnFailure(StrEnum):
-    ROLLBACK = "rollback"  # the source runs again as it did, nothing of ours stays
-    HOLD = "hold"  # the verified copy is kept and the source stays off; a retry goes on from there
 
 
 class Transport(StrEnum):
@@ -264,85 +238,6 @@ class TargetSpec(Value):
     networks: dict[str, str] = Field(default_factory=dict)  # "*" is the default
     username: str = ""
     password: str = Field(default="", repr=False)
-
-
-class MoveOptions(Value):
-    """What a user may say about one move, besides what moves from where to where."""
-
-    strategy: Strategy = Strategy.COLD
-    on_failure: OnFailure = OnFailure.ROLLBACK
-    target_name: str = ""  # empty: the VM's own name
-    networks: dict[str, str] = Field(default_factory=dict)  # over the target's own map
-    leave_tpm: bool = False  # what a virtual TPM keeps is not needed: BitLocker is suspended, LUKS has another key
-    force_power_off: bool = False  # allows a hard power-off where Tools cannot shut the guest down
-    power_on: bool | None = None  # None: as the source was
-    transport: Transport | None = None  # None: the best that works
-    converter: ConverterName | None = None  # None: the best for the guest, which is never compat
-    hostdevs: dict[str, str] = Field(default_factory=dict)  # label of a device of its host → one of the target's
-    profile: Profile = Profile.BALANCED
-    second_read: Literal["none", "sample", "all"] = "none"  # read the source again, over another connection
-    shutdown_timeout_s: int = Field(default=600, ge=10, le=86400)
-    boot_timeout_s: int = Field(default=600, ge=10, le=86400)
-    boot_network: Literal["isolated", "real"] = "isolated"  # where it is until its boot check has passed
-    boot_port: int | None = Field(default=None, ge=1, le=65535)  # TCP, has to answer when all is done
-
-
-class Reservation(Value):
-    """What an unfinished job will still write to a pool, at most."""
-
-    job: str
-    vm: str
-    bytes: int
-
-
-class Move(Value):
-    """One VM, one target, the options: what preflight judges and what the hardware table maps."""
-
-    job_id: str
-    vm: VM
-    target: TargetSpec
-    options: MoveOptions = MoveOptions()
-    reserved: tuple[Reservation, ...] = ()  # what other jobs will still write to the target's pool
-
-    @property
-    def domain_name(self) -> str:
-        return self.options.target_name or self.vm.name
-
-    @property
-    def boots(self) -> bool:
-        """Whether it can be expected to run on the target."""
-        return self.options.strategy is not Strategy.DISK_ONLY
-
-    @property
-    def converts(self) -> bool:
-        """Whether the guest gets virtio, and is changed for that."""
-        return self.boots and self.options.converter is not ConverterName.COMPAT
-
-    def attachment_for(self, nic: Nic) -> Attachment | None:
-        """Where a NIC is plugged in: the job's map first, then the target's; "*" stands for any network. For a card of
-        its host's the job may name one of the target's.
-
-        Raises InvalidRequest for what is none.
-        """
-        if nic.label in self.options.hostdevs and (card := parse_card(self.options.hostdevs[nic.label])):
-            return Attachment(kind="hostdev", name=card, vlan=nic.vlan if 0 < nic.vlan <= LAST_VLAN else None)
-        for table in (self.options.networks, self.target.networks):
-            for key in (nic.network, "*"):
-                if key in table:
-                    return parse_attachment(table[key])
-        return None
-
-    def volume_prefix(self) -> str:
-        """Every volume of a job begins with this; nothing else in the pool does."""
-        return f"vmferry-{self.job_id}-"
-
-    def volume_name(self, index: int) -> str:
-        return f"{self.volume_prefix()}{index}.{self.target.image.format}"
-
-    def runs_after(self) -> bool:
-        """Whether the target shall run when all is done: a source that was off stays off, unless asked."""
-        wanted = self.options.power_on
-        return self.boots and (self.vm.power_state is PowerState.ON if wanted is None else wanted)
 
 
 class GuestFacts(Value):

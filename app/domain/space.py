@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from app.domain.job import Job
-from app.domain.models import Reservation
+from app.domain.move import Reservation
 from app.domain.states import JobState
 
 WRITERS = (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED)

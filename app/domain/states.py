@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from app.domain.errors import Conflict
-from app.domain.models import Strategy
+from app.domain.move import Strategy
 
 
 class JobState(StrEnum):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from app.domain.models import Concern, Move, TargetFacts
+from app.domain.models import Concern, TargetFacts
+from app.domain.move import Move
 from app.preflight import (
     boot_check,
     converter,

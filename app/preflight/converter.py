@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from app.domain.conversion import converters_for, parse_version
-from app.domain.models import Concern, ConverterName, Move, TargetFacts
+from app.domain.models import Concern, TargetFacts
+from app.domain.move import ConverterName, Move
 
 TOOL = "virt-v2v-in-place"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
-from app.domain.models import Concern, Move, TargetFacts
+from app.domain.models import Concern, TargetFacts
+from app.domain.move import Move
 
 MAX_BYTES = 200  # libvirt makes file names of it (NAME.log, NAME_VARS.fd); a file name has 255 bytes
 

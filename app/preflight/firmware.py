@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from app.domain.conversion import converters_for
-from app.domain.models import Concern, ConverterName, Move, TargetFacts
+from app.domain.models import Concern, TargetFacts
+from app.domain.move import ConverterName, Move
 from app.preflight.converter import version
 
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from app.domain.errors import InvalidRequest
 from app.domain.hostdevs import NONE
-from app.domain.models import Concern, Move, Nic, TargetFacts
+from app.domain.models import Concern, Nic, TargetFacts
+from app.domain.move import Move
 from app.domain.networks import GRAMMAR, TRUNK, Attachment
 
 

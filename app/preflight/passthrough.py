@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from app.domain.errors import InvalidRequest
 from app.domain.hostdevs import GRAMMAR, parse, parse_card
-from app.domain.models import Concern, Move, TargetFacts
+from app.domain.models import Concern, TargetFacts
+from app.domain.move import Move
 
 
 def check(move: Move, facts: TargetFacts) -> Iterable[Concern]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from app.domain.hardware.placement import cells_of, place, taken_by_others
-from app.domain.models import Concern, Move, Profile, TargetFacts
+from app.domain.models import Concern, TargetFacts
+from app.domain.move import Move, Profile
 from app.domain.space import size_text
 
 _BALANCED = "or take the profile balanced"

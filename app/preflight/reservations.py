@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from app.domain.hardware.memory import is_reserved
-from app.domain.models import Concern, Move, Profile, TargetFacts
+from app.domain.models import Concern, TargetFacts
+from app.domain.move import Move, Profile
 from app.domain.space import size_text
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from app.domain.models import Concern, Move, PowerState, TargetFacts
+from app.domain.models import Concern, PowerState, TargetFacts
+from app.domain.move import Move
 
 
 def check(move: Move, _facts: TargetFacts) -> Iterable[Concern]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from app.domain.models import Concern, Move, TargetFacts
+from app.domain.models import Concern, TargetFacts
+from app.domain.move import Move
 from app.domain.space import size_text
 
 LEAST = 0.10  # a used system disk rarely has less than a tenth of it written

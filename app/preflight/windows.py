@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from app.domain.conversion import is_windows
 from app.domain.hardware.case import MOST_VIRTIO_BLK
-from app.domain.models import Concern, ConverterName, Move, TargetFacts
+from app.domain.models import Concern, TargetFacts
+from app.domain.move import ConverterName, Move
 from app.domain.windows import BLOCK_DRIVER_SINCE, architecture, drivers_for
 from app.preflight.converter import version
 

@@ -11,7 +11,8 @@ from app.domain.conversion import Choice, converters_for
 from app.domain.errors import InvalidRequest
 from app.domain.hardware import hardware_for
 from app.domain.job import Job
-from app.domain.models import Concern, Move, MoveOptions, Nic, Reservation, SourceKind, TargetFacts, Way
+from app.domain.models import Concern, Nic, SourceKind, TargetFacts, Way
+from app.domain.move import Move, MoveOptions, Reservation
 from app.domain.registered import ListedVM, RegisteredTarget
 from app.domain.space import reservations
 from app.domain.states import JobState

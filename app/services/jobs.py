@@ -14,7 +14,8 @@ from app.domain.job import Job, Pause
 from app.domain.libvirt_xml import domain_xml
 from app.domain.lifecycle import begun, pending_steps
 from app.domain.limits import Limit, ScopedLimit
-from app.domain.models import Concern, Disk, Move, MoveOptions
+from app.domain.models import Concern, Disk
+from app.domain.move import Move, MoveOptions
 from app.domain.registered import ListedVM, RegisteredSource, RegisteredTarget
 from app.domain.space import reservations
 from app.domain.states import STEPS, JobState

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.domain.errors import Conflict
-from app.domain.models import VM, Move, MoveOptions, Reservation, TargetFacts, TargetSpec
+from app.domain.models import VM, TargetFacts, TargetSpec
+from app.domain.move import Move, MoveOptions, Reservation
 from app.domain.registered import RegisteredTarget
 
 

@@ -27,13 +27,13 @@ from app.domain.models import (
     DiskProgress,
     ImageOptions,
     Leftover,
-    MoveOptions,
     PowerState,
     SourceSpec,
     TargetFacts,
     TargetSpec,
     Tls,
 )
+from app.domain.move import MoveOptions
 from app.domain.states import JobState
 from app.ports.store import JobStore, WorkerStore
 from app.store.schema import upgrade

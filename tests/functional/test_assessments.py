@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from app.domain.job import Job
 from app.domain.lifecycle import pending_steps
-from app.domain.models import MoveOptions, PowerState
+from app.domain.models import PowerState
+from app.domain.move import MoveOptions
 from app.services.assessments import BYTES_A_SECOND, REST_S, Pace, pace_of
 from app.store.rows import now
 from tests.contract.source_platforms import lab_spec

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.domain.models import VM, Disk, ImageOptions, Move, MoveOptions, Nic, TargetSpec
+from app.domain.models import VM, Disk, ImageOptions, Nic, TargetSpec
+from app.domain.move import Move, MoveOptions
 
 UUID = "42106f2c-9a1b-4c37-8f5e-0123456789ab"
 

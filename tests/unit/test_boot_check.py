@@ -14,7 +14,8 @@ import pytest
 from app.domain.boot import LIMITS, Boot
 from app.domain.errors import BootFailed, Cancelled, TargetDenied
 from app.domain.job import Job
-from app.domain.models import VM, GuestFacts, GuestReport, MoveOptions, PowerState, TargetSpec
+from app.domain.models import VM, GuestFacts, GuestReport, PowerState, TargetSpec
+from app.domain.move import MoveOptions
 from tests.contract.memory.source import MemorySource
 from tests.contract.memory.store import MemoryStore
 from tests.contract.memory.target import MemoryTarget

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.domain.conversion import converters_for, is_known
-from app.domain.models import ConverterName
+from app.domain.move import ConverterName
 from tests.unit.moves import make_vm
 
 V2V, NATIVE, COMPAT = ConverterName.VIRT_V2V, ConverterName.NATIVE, ConverterName.COMPAT

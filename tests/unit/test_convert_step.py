@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from app.domain.errors import ConversionFailed, UnsupportedGuest, VmferryError
-from app.domain.models import VM, ConverterName, GuestReport, MoveOptions, TargetFacts
+from app.domain.models import VM, GuestReport, TargetFacts
+from app.domain.move import ConverterName, MoveOptions
 from converters import qcow2
 from tests.unit.moves import make_vm
 from workers.steps import convert

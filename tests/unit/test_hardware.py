@@ -12,7 +12,8 @@ from app.domain.hardware.case import Case
 from app.domain.hardware.disks import device_name
 from app.domain.hardware.model import Hardware
 from app.domain.hostdevs import HostDevice
-from app.domain.models import VM, Disk, ImageOptions, Move, Nic, TargetSpec
+from app.domain.models import VM, Disk, ImageOptions, Nic, TargetSpec
+from app.domain.move import Move
 from app.domain.networks import Attachment, Bandwidth
 from tests.service import ROOT
 from tests.unit.moves import UUID, make_move, make_vm

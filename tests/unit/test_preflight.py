@@ -9,20 +9,8 @@ import pytest
 
 from app import preflight
 from app.domain.host import Host, HostNode
-from app.domain.models import (
-    VM,
-    Concern,
-    Disk,
-    Domain,
-    ImageOptions,
-    Move,
-    MoveOptions,
-    Nic,
-    Pool,
-    Reservation,
-    TargetFacts,
-    TargetSpec,
-)
+from app.domain.models import VM, Concern, Disk, Domain, ImageOptions, Nic, Pool, TargetFacts, TargetSpec
+from app.domain.move import Move, MoveOptions, Reservation
 from app.preflight import domain_name
 
 GIB = 1 << 30

@@ -11,7 +11,8 @@ import pytest
 
 from app.domain.errors import NoSpace
 from app.domain.job import Job
-from app.domain.models import DiskProgress, MoveOptions, StepRecord
+from app.domain.models import DiskProgress, StepRecord
+from app.domain.move import MoveOptions
 from app.domain.space import GIB, MIB, enough_to_go_on, reservations, size_text, still_to_write
 from app.domain.states import JobState
 from tests.unit.moves import make_vm

@@ -15,7 +15,8 @@ from app.domain.errors import CompensationFailed, NoSpace, Parked, SourceUnavail
 from app.domain.job import Job
 from app.domain.lifecycle import pending_steps
 from app.domain.limits import ScopedLimit
-from app.domain.models import Leftover, MoveOptions, TargetSpec
+from app.domain.models import Leftover, TargetSpec
+from app.domain.move import MoveOptions
 from app.domain.states import JobState
 from tests.contract.memory.store import MemoryStore
 from workers import runner

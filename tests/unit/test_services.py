@@ -9,7 +9,8 @@ import pytest
 
 from app.domain.errors import InvalidRequest
 from app.domain.job import Job, Pause
-from app.domain.models import ImageOptions, MoveOptions, OnFailure, Tls
+from app.domain.models import ImageOptions, Tls
+from app.domain.move import MoveOptions, OnFailure
 from app.domain.states import JobState
 from app.services.jobs import actions, next_action, seconds
 from app.services.registrations import Registrations

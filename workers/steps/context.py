@@ -14,7 +14,8 @@ import structlog
 
 from app.domain.errors import NotFound, SourceChanged
 from app.domain.job import Job
-from app.domain.models import VM, ConverterName, Leftover, Move, SourceSpec, TargetSpec
+from app.domain.models import VM, Leftover, SourceSpec, TargetSpec
+from app.domain.move import ConverterName, Move
 from app.ports.clock import Clock
 from app.ports.converter import Converter
 from app.ports.source import Source

@@ -10,7 +10,7 @@ from app.domain.hardware import board, cards, disks, memory, numa, processors
 from app.domain.hardware.case import Case
 from app.domain.hardware.model import Hardware
 from app.domain.host import Host
-from app.domain.models import Move
+from app.domain.move import Move
 
 NOT_SEEN = Host()
 

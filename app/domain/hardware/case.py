@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from app.domain.host import Host
-from app.domain.models import VM, Move, Profile
+from app.domain.models import VM
+from app.domain.move import Move, Profile
 
 MOST_VIRTIO_BLK = 16  # each takes a PCI port of its own; more than that go to virtio-scsi controllers
 

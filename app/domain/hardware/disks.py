@@ -7,7 +7,7 @@ from typing import Any
 
 from app.domain.hardware.case import Case
 from app.domain.hardware.model import TargetDisk
-from app.domain.models import Profile
+from app.domain.move import Profile
 
 MOST_THREADS = 4
 

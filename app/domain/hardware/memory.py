@@ -6,7 +6,8 @@ from typing import Any
 
 from app.domain.hardware.case import Case
 from app.domain.hardware.placement import places_of
-from app.domain.models import VM, Profile
+from app.domain.models import VM
+from app.domain.move import Profile
 
 HOT_ADD_TIMES = 4  # how many times its memory a VM can get while it runs, where VMware allowed to add any
 MOST_MEMORY = 512 << 30  # by adding: a guest's CPU may not have addresses for more than 1 TiB

@@ -8,7 +8,7 @@ from app.domain.hardware.case import Case
 from app.domain.hardware.memory import most_memory
 from app.domain.hardware.placement import cells_of, places_of
 from app.domain.hardware.processors import most_cpus
-from app.domain.models import Profile
+from app.domain.move import Profile
 
 
 def nodes(case: Case) -> dict[str, Any]:
