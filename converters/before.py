@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from converters.boot_files import default_initrd, kernel_version
+from converters.boot_files import kernel_version
 from converters.guest_config import mounts, network, services
 from converters.guest_files import read_all
-from converters.linux import GRUB_CONFIGS
+from converters.linux import GRUB_CONFIGS, boot_default
 from converters.nic_names import CONFIGURATION
 
 UNITS = "/etc/systemd/system"
@@ -33,7 +33,7 @@ def _linux(g: Any) -> dict[str, Any]:
         "static": configured.static,
         "mounts": mounts(_text(g, "/etc/fstab")) or None,
         "services": _services(g) or None,
-        "kernel": kernel_version(default_initrd(grub, g.ls("/boot"))) or None,
+        "kernel": kernel_version(boot_default(g, grub)) or None,
         "machine_id": machine_id if re.fullmatch("[0-9a-f]{32}", machine_id) else None,
     }
 

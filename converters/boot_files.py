@@ -6,17 +6,24 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 _INITRD_LINE = re.compile(r"^\s*initrd(?:16|efi)?\s+(\S+)", re.MULTILINE)
+_SAVED_IS_DEFAULT = re.compile(r'^\s*set default="\$\{saved_entry\}"', re.MULTILINE)
+_SAVED = re.compile(r"^saved_entry=(.+)$", re.MULTILINE)
 _LINUX_LINE = re.compile(r"^\s*linux(?:16|efi)?\s+\S+(.*)$", re.MULTILINE)
 _INITRD_NAME = re.compile(r"^(?:initrd\.img|initramfs|initrd)-([\w.+~-]+?)(?:\.img)?$")
 _SD_DEVICE = re.compile(r"(?<![\w/.-])/dev/sd[a-z]{1,3}\d{0,3}(?![\w/])")
 
 
-def default_initrd(grub_cfg: str, boot_names: Sequence[str]) -> str:
-    """The file name in /boot of GRUB's first entry, else of the newest kernel's; empty when there is none.
+def default_initrd(grub_cfg: str, grubenv: str, boot_names: Sequence[str]) -> str:
+    """The file name in /boot of GRUB's default entry, else of the newest kernel's; empty when there is none.
 
-    GRUB on RHEL and Fedora has its entries elsewhere (BLS), the newest first.
+    The default is the first, or where GRUB keeps one in its environment, that. GRUB on RHEL and Fedora has its entries
+    elsewhere (BLS), the newest first.
     """
     names = [name for name in boot_names if _INITRD_NAME.match(name) and "rescue" not in name and "kdump" not in name]
+    if _SAVED_IS_DEFAULT.search(grub_cfg) and (saved := _SAVED.search(grubenv)):
+        meant = [name for name in names if (version := kernel_version(name)) and version in saved[1]]
+        if meant:
+            return max(meant, key=len)
     for path in _INITRD_LINE.findall(grub_cfg):
         name = str(path).rpartition("/")[2]
         if name in boot_names:

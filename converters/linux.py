@@ -18,6 +18,7 @@ from converters.nic_names import CONFIGURATION, NAMED_BY_MAC, Card, Names, link_
 DRIVERS = ("virtio_pci", "virtio_blk")
 CARRIED = (*DRIVERS, "virtio_scsi", "virtio_net")  # by an initramfs that we have made
 GRUB_CONFIGS = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg", "/boot/efi/EFI/*/grub.cfg")
+GRUB_ENVIRONMENTS = ("/boot/grub/grubenv", "/boot/grub2/grubenv", "/boot/efi/EFI/*/grubenv")
 LISTERS = ("/usr/bin/lsinitramfs", "/usr/bin/lsinitrd", "/sbin/lsinitrd", "/usr/bin/lsinitcpio")
 UPDATE_INITRAMFS = ("/usr/sbin/update-initramfs", "/sbin/update-initramfs")
 INITRAMFS_MODULES = "/etc/initramfs-tools/modules"
@@ -117,11 +118,16 @@ def systemd_version(g: Any) -> int:
 
 
 def default_initramfs(g: Any, grub: str) -> Initramfs:
-    name = default_initrd(grub, g.ls("/boot"))
+    name = boot_default(g, grub)
     version = kernel_version(name)
     versions = [version] if version else g.ls("/lib/modules")
     builtin = "\n".join(read_all(g, [f"/lib/modules/{each}/modules.builtin" for each in versions]).values())
     return Initramfs(name, version, builtin)
+
+
+def boot_default(g: Any, grub: str) -> str:
+    """The file name in /boot of the initramfs that the guest boots with by default."""
+    return default_initrd(grub, "\n".join(read_all(g, GRUB_ENVIRONMENTS).values()), g.ls("/boot"))
 
 
 def list_initramfs(g: Any, initramfs: Initramfs) -> str:

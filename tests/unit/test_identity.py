@@ -91,10 +91,26 @@ menuentry 'old' { linux /boot/vmlinuz-6.1.0-9-amd64
 
 def test_the_first_entry_of_grub_is_the_default() -> None:
     names = ["initrd.img-6.1.0-9-amd64", "initrd.img-6.1.0-18-amd64", "vmlinuz-6.1.0-18-amd64"]
-    assert default_initrd(GRUB, names) == "initrd.img-6.1.0-18-amd64"
-    assert default_initrd(GRUB.replace("initrd  /boot", "initrd  "), names) == "initrd.img-6.1.0-18-amd64"
+    assert default_initrd(GRUB, "", names) == "initrd.img-6.1.0-18-amd64"
+    assert default_initrd(GRUB.replace("initrd  /boot", "initrd  "), "", names) == "initrd.img-6.1.0-18-amd64"
     assert kernel_arguments(GRUB).split()[-1] == "net.ifnames=0"
     assert kernel_arguments("") == ""
+
+
+@pytest.mark.parametrize(
+    ("set_by", "grubenv", "version"),
+    [
+        ("${saved_entry}", "saved_entry=gnulinux-advanced-1>gnulinux-6.1.0-9-amd64-advanced-1\n", "6.1.0-9-amd64"),
+        ("${saved_entry}", "saved_entry=a1b2-6.1.0-9-amd64\n", "6.1.0-9-amd64"),
+        ("${saved_entry}", "saved_entry=a1b2-6.1.0-18-amd64\n", "6.1.0-18-amd64"),
+        ("${saved_entry}", "saved_entry=0\n", "6.1.0-18-amd64"),
+        ("${saved_entry}", "", "6.1.0-18-amd64"),
+        ("0", "saved_entry=a1b2-6.1.0-9-amd64\n", "6.1.0-18-amd64"),
+    ],
+)
+def test_an_entry_that_grub_keeps_may_be_the_default(set_by: str, grubenv: str, version: str) -> None:
+    names = ["initrd.img-6.1.0-9-amd64", "initrd.img-6.1.0-18-amd64"]
+    assert default_initrd(f'   set default="{set_by}"\n{GRUB}', grubenv, names) == f"initrd.img-{version}"
 
 
 @pytest.mark.parametrize(
@@ -115,7 +131,7 @@ def test_the_first_entry_of_grub_is_the_default() -> None:
     ],
 )
 def test_without_grubs_word_the_newest_kernel_counts(names: list[str], initrd: str, version: str) -> None:
-    assert default_initrd("", names) == initrd
+    assert default_initrd("", "", names) == initrd
     assert kernel_version(initrd) == version
 
 
