@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Literal
 from xml.etree.ElementTree import Element, SubElement, tostring
@@ -113,9 +114,35 @@ def arguments(vm: VM, xml: Path, number: str, key_files: Mapping[str, Path]) -> 
     """
     words = ["--machine-readable", "--root", "single", "--keys-from-stdin"]
     words += [f"--key={device}:file:{path}" for device, path in key_files.items()]
-    if is_windows(vm) and len(vm.disks) > MOST_VIRTIO_BLK and parse_version(number) >= BLOCK_DRIVER_SINCE:
-        words.append("--block-driver=virtio-scsi")
+    if is_windows(vm):
+        words += static_addresses(vm)
+        if len(vm.disks) > MOST_VIRTIO_BLK and parse_version(number) >= BLOCK_DRIVER_SINCE:
+            words.append("--block-driver=virtio-scsi")
     return [*words, "-i", "libvirtxml", str(xml)]
+
+
+def static_addresses(vm: VM) -> list[str]:
+    """Windows keeps its addresses with its network cards, and gets others: virt-v2v sets them at the first boot.
+
+    It takes one of IPv4 for a card. What the guest's tools say is not trusted to be addresses.
+    """
+    gateways = _ipv4(route.removeprefix("default via ") for route in vm.routes)
+    servers = [str(server.ip) for server in _ipv4(vm.dns)]
+    words = []
+    for nic in vm.nics:
+        for address in _ipv4(nic.static)[:1]:
+            gateway = next((str(each.ip) for each in gateways if each.ip in address.network), "")
+            told = [str(address.ip), gateway, str(address.network.prefixlen), *servers]
+            words.append(f"--mac={nic.mac}:ip:{','.join(told)}")
+    return words
+
+
+def _ipv4(texts: Iterable[str]) -> list[ipaddress.IPv4Interface]:
+    found = []
+    for text in texts:
+        with suppress(ValueError):
+            found.append(ipaddress.IPv4Interface(text))
+    return found
 
 
 def answers(keys: Mapping[str, str]) -> bytes | None:

@@ -89,6 +89,7 @@ class Nic(Value):
     sends: Bandwidth | None = None  # at most
     receives: Bandwidth | None = None
     addresses: tuple[str, ...] = ()  # CIDR, as Tools reports them
+    static: tuple[str, ...] = ()  # those of them that nobody gave the guest
 
 
 class VM(Value):

@@ -12,7 +12,7 @@ import pytest
 
 from app.domain.errors import ConversionFailed
 from app.domain.host import WindowsTools
-from app.domain.models import GuestReport
+from app.domain.models import GuestReport, Nic
 from converters import qcow2
 from converters.virt_v2v import VirtV2vInPlace
 from converters.virtio_win import survey
@@ -23,6 +23,9 @@ from tests.lab.windows import HOSTNAME, build_windows
 from tests.unit.moves import make_vm
 
 CONTROL = "ControlSet001"
+NIC = Nic(key=4000, label="n", mac="00:50:56:8a:50:30", network="VM Network", static=("192.0.2.30/24",))
+DNS = "192.0.2.53"
+POWERSHELL = "/Windows/Temp/*.ps1"
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ def convert(folder: Path, tool: str = "virt-v2v-in-place") -> Converted:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VIRT_TOOLS_DATA_DIR", str(virtio_win.make_tools(folder / "tools")))
         converter = VirtV2vInPlace(tool, virtio_win=virtio_win.make_folder(folder / "virtio-win"))
-        report = converter.convert(make_vm(guest_id="windows2019srv_64Guest"), [disk], cancel=go_on, log=log.append)
+        vm = make_vm(guest_id="windows2019srv_64Guest", nics=(NIC,), routes=("default via 192.0.2.1",), dns=(DNS,))
+        report = converter.convert(vm, [disk], cancel=go_on, log=log.append)
     scripts = "/Program Files/Guestfs/Firstboot/scripts"
     drivers = "/Windows/System32/drivers"
     hive = "/Windows/System32/config/SYSTEM"
@@ -60,7 +64,7 @@ def convert(folder: Path, tool: str = "virt-v2v-in-place") -> Converted:
             {path: sorted(g.ls(path)) for path in ("/", drivers, "/Windows/Drivers/VirtIO", scripts)},
             {name: number(g, hive, (CONTROL, "Services", name), "Start") for name in ("viostor", "firstboot")},
             text(g, hive, driver_database("guestor.inf_tmp", "Configurations", "guestor_conf"), "Service"),
-            "\n".join(g.read_file(f"{scripts}/{name}").decode() for name in g.ls(scripts)),
+            "\n".join(g.read_file(path).decode() for path in g.glob_expand(f"{scripts}/*") + g.glob_expand(POWERSHELL)),
         )
 
 
@@ -113,6 +117,11 @@ def test_the_agent_is_queued_and_vmwares_tools_are_taken_out_at_first_boot(conve
     assert "install-qemu-ga-x86_64.msi.ps1" in converted.scripts
     assert "uninstalling VMware Tools" in converted.scripts
     assert "/x{3EDFBC0D" in converted.scripts
+
+
+def test_its_static_address_is_set_at_first_boot(converted: Converted) -> None:
+    words = (NIC.mac.replace(":", "-"), "192.0.2.30", "192.0.2.1", DNS)
+    assert [word for word in words if word.lower() not in converted.scripts.lower()] == []
 
 
 def test_a_success_without_a_driver_is_none(tmp_path: Path) -> None:

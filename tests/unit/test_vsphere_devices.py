@@ -119,9 +119,10 @@ def test_network_cards() -> None:
         card(device.VirtualE1000, 4002, plain, connectable=off),
         card(device.VirtualSriovEthernetCard, 4003, gone),
     ]
-    address = vim.net.IpConfigInfo.IpAddress(ipAddress="10.0.0.5", prefixLength=16)
+    given = vim.net.IpConfigInfo.IpAddress(ipAddress="10.0.0.4", prefixLength=16, origin="dhcp")
+    own = vim.net.IpConfigInfo.IpAddress(ipAddress="10.0.0.5", prefixLength=16, origin="manual")
     seen = [
-        vim.vm.GuestInfo.NicInfo(macAddress="00:50:56:aa:00:00", ipConfig=vim.net.IpConfigInfo(ipAddress=[address])),
+        vim.vm.GuestInfo.NicInfo(macAddress="00:50:56:aa:00:00", ipConfig=vim.net.IpConfigInfo(ipAddress=[given, own])),
         vim.vm.GuestInfo.NicInfo(macAddress="00:50:56:aa:00:01"),
         vim.vm.GuestInfo.NicInfo(),
     ]
@@ -144,7 +145,8 @@ def test_network_cards() -> None:
         ("e1000", "VM Network", None, False),
         ("sriovethernetcard", "deleted", None, True),
     ]
-    assert [nic.addresses for nic in found] == [("10.0.0.5/16",), (), (), ()]
+    assert [nic.addresses for nic in found] == [("10.0.0.4/16", "10.0.0.5/16"), (), (), ()]
+    assert [nic.static for nic in found] == [("10.0.0.5/16",), (), (), ()]
     assert [(nic.vlan, nic.mtu) for nic in found] == [(10, 9000), (0, 0), (7, 0), (0, 0)]
     assert [nic.sends for nic in found] == [Bandwidth(average=1000), Bandwidth(average=1_000_000), None, None]
     assert [nic.receives for nic in found] == [None, None, None, Bandwidth(average=9)]

@@ -69,11 +69,10 @@ def nics(
     `networks`: by a network's id or a portgroup's key. `standard`: port groups of the VM's host, by name.
     """
     cards = sorted((d for d in devices if isinstance(d, _device.VirtualEthernetCard)), key=lambda card: int(card.key))
-    addresses: dict[str, list[str]] = {}
+    addresses: dict[str, list[Any]] = {}
     for seen in guest_nics:
         if seen.macAddress and seen.ipConfig:
-            pairs = [f"{ip.ipAddress}/{ip.prefixLength}" for ip in seen.ipConfig.ipAddress]
-            addresses.setdefault(seen.macAddress.lower(), []).extend(pairs)
+            addresses.setdefault(seen.macAddress.lower(), []).extend(seen.ipConfig.ipAddress)
     return tuple(_as_nic(card, extra, addresses, _network(card.backing, networks, standard)) for card in cards)
 
 
@@ -171,9 +170,10 @@ def _sharing(backing: Any, controller: Any) -> str:
     return "none"
 
 
-def _as_nic(card: Any, extra: Mapping[str, str], addresses: Mapping[str, list[str]], network: Network) -> Nic:
+def _as_nic(card: Any, extra: Mapping[str, str], addresses: Mapping[str, list[Any]], network: Network) -> Nic:
     name = type(card).__name__.rpartition(".")[2].removeprefix("Virtual").lower()
     mac = (card.macAddress or "").lower()
+    cidrs = {f"{ip.ipAddress}/{ip.prefixLength}": ip.origin for ip in addresses.get(mac, ())}
     return Nic(
         key=card.key,
         label=_label(card),
@@ -186,7 +186,8 @@ def _as_nic(card: Any, extra: Mapping[str, str], addresses: Mapping[str, list[st
         mtu=network.mtu,
         sends=_limit(card) or network.sends,
         receives=network.receives,
-        addresses=tuple(addresses.get(mac, ())),
+        addresses=tuple(cidrs),
+        static=tuple(cidr for cidr, origin in cidrs.items() if origin == "manual"),
     )
 
 
