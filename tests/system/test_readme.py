@@ -126,15 +126,20 @@ def _commands_of_the_operations_manual(
 ) -> None:
     name = f"{host.pool}-manual"
     lab.add(VmSpec(name, [DiskSpec(size_mib=16, fill_mib=4)], on=False))
+    lab.add(VmSpec("vault", [DiskSpec(size_mib=16, fill_mib=4)], on=False))
     lab.http_fault("/nfc/", rate=64 << 10, count=0)  # JOB is still there when it is paused
     stands_for = {
         "migrate vc web01": f"migrate vc {name} --target manual --strategy disk_only",
+        "migrate vc1 vault": "migrate vc vault --target manual --dry-run",
+        "/root/": f"{exports.parent}/",
         "/srv/exports": str(exports),
         "https://files.example/exports/web.ova": web.url("/web.ova"),
         "files-ca.pem": str(exports.parent / "files-ca.pem"),
         "/srv/vms": str(_machines(exports.parent / "vms")),
     }
     (exports.parent / "files-ca.pem").write_text(web.ca_pem)
+    for key in ("vault.key", "root.key", "data.key"):
+        (exports.parent / key).write_text("a key\n")
     source = ("source", "add", "vc", f"{lab.host}:{lab.port}", "--username", lab.username)
     service.run(*source, "--ca-file", str(lab.ca_file))
     service.run("target", "add", "manual", "--pool", host.pool, "--network", f"*={host.network}")
