@@ -22,6 +22,7 @@ from converters.nbd_uri import NbdUri
 from tests.component.test_vmdk_disk import make_raw, read, read_areas
 
 MIB = 1 << 20
+ACCEPTS = 0x10000  # a flag in /proc/net/unix
 SIZE = 40 * MIB
 
 
@@ -36,12 +37,18 @@ def served(folder: Path, *argv: str | Path) -> Iterator[Process]:
     path = folder / "s"
     with spawn([word if word != "SOCKET" else path for word in argv]) as server:
         deadline = time.monotonic() + 30
-        while not path.exists():
+        while not _listens(path):
             assert server.alive(), server.stderr_tail()
             assert time.monotonic() < deadline
             time.sleep(0.02)
         yield server
     path.unlink(missing_ok=True)
+
+
+def _listens(socket: Path) -> bool:
+    """Without a connection: some servers take one only. A socket is there a moment before anyone may connect to it."""
+    lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+    return any(words[-1] == str(socket) and int(words[3], 16) & ACCEPTS for words in lines[1:])
 
 
 def at(folder: Path, export: str = "") -> NbdUri:
