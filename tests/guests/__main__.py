@@ -88,9 +88,14 @@ def _row(job: dict[str, Any], different: list[str]) -> dict[str, Any]:
 
 
 def _version() -> str:
-    """Of the code that moves it, as git names it."""
-    argv = ["git", "describe", "--always", "--dirty", "--abbrev=7"]
-    return subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    """Of the code that moves it, as git names it. The results of this run are no change of it."""
+    results_of_ours = [f":!{path.relative_to(ROOT)}" for path in (results.KEPT, results.TABLE)]
+    dirty = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *results_of_ours)
+    return _git("rev-parse", "--short=7", "HEAD") + ("-dirty" if dirty else "")
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":
