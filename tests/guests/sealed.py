@@ -36,7 +36,7 @@ def look(disks: Sequence[Path], kind: str) -> dict[str, Any]:
         g.cryptsetup_open("/dev/sda2", LUKS_KEY, "root", readonly=True)
         for device, point in (("/dev/mapper/root", "/"), ("/dev/sda1", "/boot")):
             g.mount(device, point)  # of what is written nothing stays: the drives are read-only
-        (initramfs,) = g.glob_expand("/boot/initrd.img-*")
+        initramfs = min(g.glob_expand("/boot/initrd.img-*"), key=len)  # virt-v2v keeps a copy of the former
         listing = g.command(["lsinitramfs", initramfs])
         return {
             **{path: g.read_file(path).decode() for path in KEPT},
