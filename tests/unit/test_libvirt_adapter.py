@@ -16,7 +16,7 @@ from app.domain.errors import DomainExists, InvalidRequest, NoSpace, NotFound, T
 from app.domain.host import HostNode
 from app.domain.models import TargetSpec
 from workers.targets import open_target
-from workers.targets.libvirt import host, pools, target
+from workers.targets.libvirt import cards, host, pools, target
 from workers.targets.libvirt.errors import translate
 from workers.targets.libvirt.frames import request, sender
 from workers.targets.libvirt.picture import as_png
@@ -267,3 +267,13 @@ def test_direct_io_is_refused_by_einval_only(monkeypatch: pytest.MonkeyPatch, tm
 
     monkeypatch.setattr(os, "open", refuse)
     assert not pools.takes_direct_io(str(tmp_path))
+
+
+def test_cards_that_share_a_mac_are_not_taken_for_isolated() -> None:
+    class Domain:
+        def XMLDesc(self) -> str:
+            card = "<interface type='network'><mac address='52:54:00:00:00:01'/><source network='lan'/></interface>"
+            return f"<domain><devices>{card}{card}</devices></domain>"
+
+    with pytest.raises(TargetDenied, match="several cards have the MAC 52:54:00:00:00:01"):
+        cards.isolate(None, Domain())

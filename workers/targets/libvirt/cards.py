@@ -28,6 +28,7 @@ LINK_DOWN_SECONDS = 3.0  # long enough for a guest to notice: its DHCP client as
 
 def isolate(connection: Any, domain: Any) -> list[str]:
     """Take the cards of a paused domain off their networks; what is worth telling about how."""
+    _require_own_macs(domain)
     why = _make_network(connection)
     told = []
     for card in _cards(domain.XMLDesc()).values():
@@ -83,6 +84,16 @@ def _make_network(connection: Any) -> str:
     if root.find("forward") is not None or root.find("ip") is not None:
         return f"the network {NETWORK} is not isolated: it forwards, or has an address"
     return ""
+
+
+def _require_own_macs(domain: Any) -> None:
+    """libvirt finds a card by its MAC: of two that share one, the second would stay where it is."""
+    macs = [_mac(card) for card in fromstring(domain.XMLDesc()).findall("devices/interface")]
+    if shared := {mac for mac in macs if macs.count(mac) > 1}:
+        raise TargetDenied(
+            f"several cards have the MAC {', '.join(sorted(shared))}: they cannot be isolated one by one",
+            "Give each a MAC of its own on the source, or ask for the boot network real.",
+        )
 
 
 def _cards(xml: str) -> dict[str, Element]:
