@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 _INITRD_LINE = re.compile(r"^\s*initrd(?:16|efi)?\s+(\S+)", re.MULTILINE)
 _SAVED_IS_DEFAULT = re.compile(r'^\s*set default="\$\{saved_entry\}"', re.MULTILINE)
 _SAVED = re.compile(r"^saved_entry=(.+)$", re.MULTILINE)
-_LINUX_LINE = re.compile(r"^\s*linux(?:16|efi)?\s+\S+(.*)$", re.MULTILINE)
+_ENTRY_LINE = re.compile(r"^\s*(linux|initrd)(?:16|efi)?\s+(\S+)(.*)$", re.MULTILINE)
 _INITRD_NAME = re.compile(r"^(?:initrd\.img|initramfs|initrd)-([\w.+~-]+?)(?:\.img)?$")
 _SD_DEVICE = re.compile(r"(?<![\w/.-])/dev/sd[a-z]{1,3}\d{0,3}(?![\w/])")
 
@@ -37,10 +37,16 @@ def kernel_version(initrd: str) -> str:
     return match[1] if match else ""
 
 
-def kernel_arguments(grub_cfg: str) -> str:
-    """The arguments of GRUB's first entry."""
-    match = _LINUX_LINE.search(grub_cfg)
-    return match[1].strip() if match else ""
+def kernel_arguments(grub_cfg: str, initrd: str) -> str:
+    """The arguments in the first of GRUB's entries that loads this initramfs, else in its first entry."""
+    first = latest = ""
+    for command, path, rest in _ENTRY_LINE.findall(grub_cfg):
+        if command == "linux":
+            latest = rest.strip()
+            first = first or latest
+        elif initrd and path.rpartition("/")[2] == initrd:
+            return latest
+    return first
 
 
 def missing_modules(wanted: Iterable[str], listing: str) -> list[str]:

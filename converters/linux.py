@@ -61,7 +61,7 @@ def adapt(g: Any, cards: Sequence[Card], *, native: bool) -> dict[str, Any]:
     grub = "\n".join(read_all(g, GRUB_CONFIGS).values())
     initramfs = default_initramfs(g, grub)
     listing = list_initramfs(g, initramfs)
-    names = keep_names(g, cards, kernel_arguments(grub))
+    names = keep_names(g, cards, kernel_arguments(grub, initramfs.name))
     too_early = bool(names.lost) and systemd_version(g) < RENAMES_AGAIN and not missing_modules(["virtio_net"], listing)
     concerns = []
     if native:

@@ -83,7 +83,8 @@ menuentry 'Debian' {
         linux   /boot/vmlinuz-6.1.0-18-amd64 root=UUID=1 ro quiet net.ifnames=0
         initrd  /boot/initrd.img-6.1.0-18-amd64
 }
-menuentry 'old' { linux /boot/vmlinuz-6.1.0-9-amd64
+menuentry 'old' {
+        linux   /boot/vmlinuz-6.1.0-9-amd64 root=UUID=1 ro old
         initrd  /boot/initrd.img-6.1.0-9-amd64
 }
 """
@@ -93,8 +94,14 @@ def test_the_first_entry_of_grub_is_the_default() -> None:
     names = ["initrd.img-6.1.0-9-amd64", "initrd.img-6.1.0-18-amd64", "vmlinuz-6.1.0-18-amd64"]
     assert default_initrd(GRUB, "", names) == "initrd.img-6.1.0-18-amd64"
     assert default_initrd(GRUB.replace("initrd  /boot", "initrd  "), "", names) == "initrd.img-6.1.0-18-amd64"
-    assert kernel_arguments(GRUB).split()[-1] == "net.ifnames=0"
-    assert kernel_arguments("") == ""
+
+
+def test_the_arguments_are_those_of_the_entry_that_loads_the_initramfs() -> None:
+    assert kernel_arguments(GRUB, "initrd.img-6.1.0-18-amd64").split()[-1] == "net.ifnames=0"
+    assert kernel_arguments(GRUB, "initrd.img-6.1.0-9-amd64") == "root=UUID=1 ro old"
+    assert kernel_arguments(GRUB, "initrd.img-elsewhere") == kernel_arguments(GRUB, "initrd.img-6.1.0-18-amd64")
+    assert kernel_arguments(GRUB, "") == kernel_arguments(GRUB, "initrd.img-6.1.0-18-amd64")
+    assert kernel_arguments("", "initrd.img-6.1.0-18-amd64") == ""
 
 
 @pytest.mark.parametrize(
