@@ -20,7 +20,7 @@ from tests.guests.contract import differences
 from tests.lab.guest import Guest, build_guest
 from tests.lab.guest_tree import LUKS_KEY
 from tests.lab.proof import prove
-from tests.lab.recipes import RECIPES, Recipe
+from tests.lab.recipes import Recipe
 from tests.service import ROOT
 from tests.system.demo import migrate, register, run_move, stage
 
@@ -28,15 +28,16 @@ FAILURES = (AssertionError, OSError, RuntimeError, ValueError, subprocess.Subpro
 
 
 def main(names: list[str]) -> int:
-    """All guests, or those that are named. 1 when one did not arrive as it was."""
-    wanted = [recipe for recipe in RECIPES if not names or recipe.name in names]
-    for recipe in wanted:
-        if not results.is_good(recipe):
-            print(f"{recipe.name}: {recipe.what} …", flush=True)
+    """All moves, or those that are named. 1 when one's guest did not arrive as it was."""
+    wanted = [move for move in results.MOVES if not names or move in names]
+    for move in wanted:
+        if not results.is_good(move):
+            recipe = results.MOVES[move]
+            print(f"{move}: {recipe.what} …", flush=True)
             result = {"key": results.key(recipe)} | _result(recipe)
-            print(f"{recipe.name}: {result['verdict']}", flush=True)
-            results.keep(recipe, result)
-    return 0 if all(results.is_good(recipe) for recipe in wanted) else 1
+            print(f"{move}: {result['verdict']}", flush=True)
+            results.keep(move, result)
+    return 0 if all(results.is_good(move) for move in wanted) else 1
 
 
 def _result(recipe: Recipe) -> dict[str, Any]:

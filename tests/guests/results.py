@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from tests.service import ROOT
 KEPT = ROOT / "docs" / "guests.json"
 TABLE = ROOT / "docs" / "guests.md"
 GOOD = "as it was"
+MOVES = {recipe.name: recipe for recipe in RECIPES} | {
+    f"{recipe.name} by {recipe.also}": replace(recipe, converter=recipe.also) for recipe in RECIPES if recipe.also
+}
 CHANGES_GUESTS = (
     "app/domain/conversion.py",
     "app/domain/hardware/*.py",
@@ -30,19 +34,19 @@ DISK_FORMATS = (
 )
 
 
-def is_good(recipe: Recipe) -> bool:
-    """Whether the code that is here has moved this very guest, and it arrived as it was."""
-    found = _read().get(recipe.name, {})
-    return bool(found.get("verdict") == GOOD and found.get("key") == key(recipe))
+def is_good(move: str) -> bool:
+    """Whether the code that is here has done this move, and its very guest arrived as it was."""
+    found = _read().get(move, {})
+    return bool(found.get("verdict") == GOOD and found.get("key") == key(MOVES[move]))
 
 
-def keep(recipe: Recipe, result: dict[str, Any]) -> None:
+def keep(move: str, result: dict[str, Any]) -> None:
     """Another run may do so at the same time."""
     with locked(cache_directory() / "guests.lock"):
-        known = {**_read(), recipe.name: result}
-        known = {each.name: known[each.name] for each in RECIPES if each.name in known}
+        known = {**_read(), move: result}
+        known = {each: known[each] for each in MOVES if each in known}
         KEPT.write_text(json.dumps(known, indent=1) + "\n")
-        TABLE.write_text(render([(each, known[each.name]) for each in RECIPES if each.name in known]))
+        TABLE.write_text(render([(each, MOVES[each].what, known[each]) for each in known]))
 
 
 def key(recipe: Recipe) -> str:

@@ -27,7 +27,7 @@ class Recipe:
     initramfs holds, beside those of the root's file system. by_device: it mounts by /dev/sd…, not UUID. efi: its boot
     entry is in the NVRAM only. os_id: its /etc/os-release says that instead of debian. guest_id: what VMware says,
     where that is not what it is. tools: VMware's, agent: QEMU's is installed. converter: the one to ask for, where none
-    is to be chosen.
+    is to be chosen. also: another one that moves the same disks once more.
     """
 
     name: str
@@ -49,7 +49,8 @@ class Recipe:
     guest_id: str = ""
     tools: bool = True
     agent: bool = False
-    converter: Literal["", "native", "compat"] = ""
+    converter: Literal["", "virt-v2v", "native", "compat"] = ""
+    also: Literal["", "virt-v2v", "native"] = ""
 
     @property
     def image(self) -> tuple[object, ...]:
@@ -94,7 +95,7 @@ class Recipe:
         return tuple("/srv" if number == 1 else f"/data{number}" for number in range(1, len(self.data_mib) + 1))
 
 
-DEBIAN12 = Recipe("debian12", "BIOS, ext4, ifupdown, mounts by UUID", 10)
+DEBIAN12 = Recipe("debian12", "BIOS, ext4, ifupdown, mounts by UUID", 10, also="native")
 RECIPES = (
     DEBIAN12,
     Recipe("debian12-efi", "UEFI, its boot entry in the NVRAM only", 11, firmware="efi"),
@@ -112,6 +113,7 @@ RECIPES = (
         13,
         drivers=(*VMWARE_DRIVERS, *VIRTIO_DRIVERS),
         converter="native",
+        also="virt-v2v",
     ),
     Recipe(
         "debian11",

@@ -64,7 +64,7 @@ def test_each_result_is_a_row() -> None:
         "convert_s": 71.9,
         "boot": {"kind": "serial", "seconds": 50.9},
     }
-    page = render([(DEBIAN12, moved), (RECIPES[1], told | {"verdict": "failed: a|b\nc"})])
+    page = render([("debian12", DEBIAN12.what, moved), ("other", "what", told | {"verdict": "failed: a|b\nc"})])
     row = "| debian12 | BIOS, ext4, ifupdown, mounts by UUID | native | because | 72 s | serial, 51 s | as it was "
     assert row + "| 1234567, 2026-11-25 |" in page
     assert "| failed: a/b c | 1234567, 2026-11-25 |" in page
@@ -73,7 +73,7 @@ def test_each_result_is_a_row() -> None:
 def test_what_is_not_booted_is_a_row_as_well() -> None:
     told = {"version": "1", "date": "2026-11-25", "verdict": "as it was", "converter": "native", "reason": "because"}
     assert "| native | because | 2 s | not booted | as it was |" in render(
-        [(DEBIAN12, told | {"convert_s": 2.0, "boot": None})]
+        [("debian12", DEBIAN12.what, told | {"convert_s": 2.0, "boot": None})]
     )
 
 
@@ -94,17 +94,26 @@ def test_what_moved_a_guest_well_does_not_move_it_again(tmp_path: Path, monkeypa
     monkeypatch.setattr(results, "KEPT", tmp_path / "guests.json")
     monkeypatch.setattr(results, "TABLE", tmp_path / "guests.md")
     told = {"version": "1234567", "date": "2026-11-25"}
-    results.keep(RECIPES[1], told | {"verdict": "failed: no", "key": results.key(RECIPES[1])})
-    results.keep(DEBIAN12, told | {"verdict": results.GOOD, "key": results.key(DEBIAN12)})
-    assert results.is_good(DEBIAN12)
-    assert not results.is_good(RECIPES[1])
-    assert not results.is_good(RECIPES[2])
-    assert [line.split(" | ")[0] for line in (tmp_path / "guests.md").read_text().splitlines()[-2:]] == [
-        "| debian12",
-        "| debian12-efi",
-    ]
+    again, efi = "debian12 by native", "debian12-efi"
+    results.keep(efi, told | {"verdict": "failed: no", "key": results.key(results.MOVES[efi])})
+    for move in (again, "debian12"):
+        results.keep(move, told | {"verdict": results.GOOD, "key": results.key(results.MOVES[move])})
+    assert results.is_good("debian12")
+    assert results.is_good(again)
+    assert not results.is_good(efi)
+    assert not results.is_good("debian11")
+    rows = (tmp_path / "guests.md").read_text().splitlines()[-3:]
+    assert [line.split(" | ")[0] for line in rows] == ["| debian12", "| debian12-efi", "| debian12 by native"]
     monkeypatch.setattr(results, "code", lambda: [Path(__file__)])
-    assert not results.is_good(DEBIAN12)
+    assert not results.is_good("debian12")
+
+
+def test_the_same_disks_are_moved_by_both_converters() -> None:
+    ways = {(results.MOVES[move].image, results.MOVES[move].converter) for move in results.MOVES}
+    for guest in ("debian12", "debian12-virtio"):
+        image = results.MOVES[guest].image
+        assert (image, "native") in ways
+        assert {(image, ""), (image, "virt-v2v")} & ways
 
 
 def test_the_code_that_changes_guests() -> None:
