@@ -25,8 +25,9 @@ def first_file(g: Any, paths: Sequence[str]) -> str:
 def read_all(g: Any, patterns: Sequence[str]) -> dict[str, str]:
     """Path → text of the files that the patterns name."""
     paths: Iterator[str] = (path for pattern in patterns for path in g.glob_expand(pattern))
-    sizes = {path: g.filesize(path) for path in paths if g.is_file(path, followsymlinks=True)}
-    return {path: g.read_file(path).decode(errors="replace") for path, size in sizes.items() if size <= TEXT_LIMIT}
+    # pread answers in one message; read_file starts a transfer, which takes ten times as long for a small file
+    found = {path: g.pread(path, TEXT_LIMIT + 1, 0) for path in paths if g.is_file(path, followsymlinks=True)}
+    return {path: data.decode(errors="replace") for path, data in found.items() if len(data) <= TEXT_LIMIT}
 
 
 def write_file(g: Any, path: str, text: str) -> None:

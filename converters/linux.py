@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from converters.boot_files import by_uuid, default_initrd, kernel_arguments, kernel_version, missing_modules
@@ -176,10 +177,13 @@ def rebuild(g: Any, initramfs: Initramfs) -> None:
 def mend_mounts(g: Any) -> list[dict[str, str]]:
     """Name what the guest mounts by /dev/sd… by its UUID: the letters are others on virtio."""
     unknown = set()
-    devices = {name for name in (*g.list_partitions(), *g.list_devices()) if name.startswith("/dev/sd")}
+
+    @cache
+    def devices() -> set[str]:
+        return {*g.list_partitions(), *g.list_devices()}
 
     def uuid(device: str) -> str:
-        value = str(g.vfs_uuid(device)) if device in devices else ""
+        value = str(g.vfs_uuid(device)) if device in devices() else ""
         if not value:
             unknown.add(device)
         return value

@@ -52,11 +52,8 @@ class FakeGuest:
     def is_dir(self, path: str, followsymlinks: bool) -> bool:
         return path in self.folders or any(file.startswith(f"{path}/") for file in self.files)
 
-    def filesize(self, path: str) -> int:
-        return len(self.files[path])
-
-    def read_file(self, path: str) -> bytes:
-        return self.files[path]
+    def pread(self, path: str, count: int, offset: int) -> bytes:
+        return self.files[path][offset : offset + count]
 
     def ls(self, folder: str) -> list[str]:
         inside = [path.removeprefix(f"{folder}/") for path in self.files if path.startswith(f"{folder}/")]
