@@ -1,0 +1,160 @@
+"""A plan: which VMs move when, in waves, and what is asked for each. Frozen values; times are aware, in UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from app.domain.move import MoveOptions
+from app.domain.value import Value
+
+WaveName = Annotated[str, StringConstraints(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class Gate(StrEnum):
+    """What has to be before a wave starts, beside its time."""
+
+    NONE = "none"
+    MANUAL = "manual"  # somebody approves it
+    ALL_GREEN = "all_green"  # every item of the waves before it has succeeded
+
+
+class PlanState(StrEnum):
+    DRAFT = "draft"  # nothing of it was started
+    RUNNING = "running"  # items are started as waves, windows, gates and limits allow
+    PAUSED = "paused"  # nothing new is started; what moves goes on to its end
+    SUCCEEDED = "succeeded"  # every included item has succeeded
+    FAILED = "failed"  # nothing is left to start, and something did not succeed
+    CANCELLED = "cancelled"  # by the user: what moved was cancelled and undone, what had succeeded stays
+
+
+class Wave(Value):
+    """Waves run in the order in which a plan lists them. Without a limit or a time there is none."""
+
+    name: WaveName
+    starts_at: datetime | None = None  # nothing of it starts before
+    ends_at: datetime | None = None  # nor after
+    at_once: int | None = Field(default=None, ge=1, le=1000)  # how many of its items move at the same time
+    stop_after: int | None = Field(default=None, ge=1, le=100000)  # failures of it that pause the plan; None: go on
+    gate: Gate = Gate.NONE
+    approved_at: datetime | None = None  # of a manual gate
+
+
+class Item(Value):
+    """One VM of a plan, resolved. `options` says all that a job of it is submitted with."""
+
+    key: str  # "<source's platform>:<vm id>": who it is, over all imports
+    place: int  # its number in the plan, from 1, as it was imported
+    include: bool = True
+    wave: WaveName = "1"
+    order: int = 0  # within its wave: lower ones start first
+    source: str  # a registered source's name
+    vm_id: str
+    vm_name: str
+    vm_uuid: str = ""
+    target: str  # a registered target's name
+    options: MoveOptions = MoveOptions()
+    cutover_at: datetime | None = None  # cold: the source is not shut down, so nothing starts, before that
+    group: str = ""  # items of one group start together, and roll back together when one fails
+    depends_on: tuple[str, ...] = ()  # keys: they have to succeed before it starts
+    owner: str = ""
+    notes: str = ""
+    bytes: int = 0  # of its disks, when it was planned
+    job: str = ""  # the id of its job, "" until it was started
+    held: str = ""  # why it will not be started, in words: what it depends on failed, the plan was cancelled
+
+
+class Plan(Value):
+    """`version` counts changes of what is planned: it is the plan's ETag."""
+
+    id: str
+    name: str
+    description: str = ""
+    state: PlanState = PlanState.DRAFT
+    reason: str = ""  # why it is paused, in words, where that was not the user
+    version: int = 1
+    waves: tuple[Wave, ...] = ()
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+    def wave(self, name: str) -> Wave | None:
+        return next((wave for wave in self.waves if wave.name == name), None)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A row as somebody wrote it: nothing of it is looked up yet. `places`: field → where it stands, "Plan!I14" or
+    "/items/3/pool"; "" → the row. None and "": not said.
+    """
+
+    include: bool = True
+    wave: str = ""
+    order: int | None = None
+    source: str = ""  # a registered source's name or id
+    vm_name: str = ""
+    vm_id: str = ""
+    vm_uuid: str = ""
+    vcenter_uuid: str = ""  # the source platform's own, as RVTools' VI SDK UUID
+    target: str = ""
+    target_name: str = ""
+    strategy: str = ""
+    pool: str = ""
+    format: str = ""
+    networks: Mapping[str, str] = field(default_factory=dict)
+    keep_mac: bool | None = None
+    cpus: int | None = None
+    memory_bytes: int | None = None
+    profile: str = ""
+    cutover_at: datetime | None = None
+    power_on: bool | None = None
+    test_first: bool | None = None
+    group: str = ""
+    depends_on: tuple[str, ...] = ()  # VM ids, UUIDs or names
+    owner: str = ""
+    notes: str = ""
+    places: Mapping[str, str] = field(default_factory=dict)
+
+    def place(self, name: str = "") -> str:
+        return self.places.get(name) or self.places.get("", "")
+
+
+@dataclass(frozen=True)
+class WantedPlan:
+    """What a sheet or a document asks for. `kind`: plan | rvtools | names | azure_migrate | live_optics | document."""
+
+    kind: str
+    rows: tuple[Wanted, ...]
+    waves: tuple[Wave, ...] = ()
+    wave_places: Mapping[str, str] = field(default_factory=dict)  # "<wave>/<field>" → place
+    problems: tuple[Problem, ...] = ()  # what could not be read
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with what was asked for. An error keeps the plan from being stored; a warning does not."""
+
+    place: str  # "Plan!I14", or a JSON pointer
+    cause: str
+    fix: str = ""
+    severity: Literal["error", "warning"] = "error"
+    code: str = "invalid_value"
+
+
+Change = Literal["added", "changed", "unchanged", "locked", "missing"]
+
+
+class Difference(Value):
+    """What an import does to one item. `locked`: it was started, and stays as it is. `missing`: only the plan has it."""
+
+    key: str
+    vm_name: str
+    change: Change
+    place: str = ""
+    fields: dict[str, tuple[str, str]] = Field(default_factory=dict)  # changed ones: as they are → as they will be
