@@ -151,7 +151,7 @@ Change = Literal["added", "changed", "unchanged", "locked", "missing"]
 
 
 class Difference(Value):
-    """What an import does to one item. `locked`: it was started, and stays as it is. `missing`: only the plan has it."""
+    """What an import does to one item. `locked`: it was started and stays as it is. `missing`: only the plan has it."""
 
     key: str
     vm_name: str
