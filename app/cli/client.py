@@ -20,6 +20,7 @@ from app.settings import load_settings
 
 CONNECT_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 60.0
+SHEET_TIMEOUT_S = 600.0  # a sheet of many thousand rows is checked before the answer begins
 LONG_POLL_S = 20.0
 QUIET_STREAM_S = 45.0  # the service sends a comment on an idle stream well before
 RECONNECT_S = 1.0
@@ -49,8 +50,8 @@ class Client:
     def get(self, path: str, **params: Any) -> Any:
         return self._call("GET", path, params=params).json()
 
-    def get_bytes(self, path: str) -> bytes:
-        return self._call("GET", path).content
+    def get_bytes(self, path: str, **params: Any) -> bytes:
+        return self._call("GET", path, params=params).content
 
     def post(self, path: str, body: Mapping[str, Any] | None = None, **params: Any) -> Any:
         answer = self._call(
@@ -58,8 +59,14 @@ class Client:
         )
         return answer.json() if answer.content else None
 
-    def put(self, path: str, body: Mapping[str, Any]) -> Any:
-        return self._call("PUT", path, body=body).json()
+    def upload(self, path: str, content: bytes, *, accept: str = "application/json", **params: Any) -> bytes:
+        """Send a sheet's bytes; the answer as `accept` asks for it. A sheet that comes twice changes nothing."""
+        headers = {"Content-Type": "application/octet-stream", "Accept": accept}
+        given = {"params": params, "content": content, "headers": headers}
+        return self._call("POST", path, **given, timeout_s=SHEET_TIMEOUT_S).content
+
+    def put(self, path: str, body: Mapping[str, Any], **params: Any) -> Any:
+        return self._call("PUT", path, params=params, body=body, timeout_s=SHEET_TIMEOUT_S).json()
 
     def delete(self, path: str) -> None:
         self._call("DELETE", path)
@@ -154,7 +161,9 @@ class Client:
         *,
         params: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
+        content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> requests.Response:
         given = {key: value for key, value in (params or {}).items() if value is not None}
         try:
@@ -163,8 +172,9 @@ class Client:
                 self._address(path),
                 params={key: str(value).lower() if isinstance(value, bool) else value for key, value in given.items()},
                 json=body,
+                data=content,
                 headers=dict(headers or {}),
-                timeout=(CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S),
+                timeout=(CONNECT_TIMEOUT_S, timeout_s),
                 allow_redirects=False,
             )
         except requests.RequestException as error:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli import output
+from app.cli import files, output
 from app.cli.client import Client, connect
 from app.cli.exits import CliError, Exit
 from app.cli.output import Output, OutputOption
@@ -167,11 +167,8 @@ def manifest(
 def _write(content: bytes, to: Path | None) -> None:
     if to is None:
         print(content.decode(), end="")
-        return
-    try:
-        to.write_bytes(content)
-    except OSError as error:
-        raise CliError(Exit.FAILED, "unwritable_file", f"{to} could not be written: {error}") from error
+    else:
+        files.write(content, to)
 
 
 def _after(

@@ -119,7 +119,7 @@ def show_error(error: CliError) -> None:
     for detail in error.details:
         if detail.get("detail") == error.cause:
             continue  # a single fault is told already
-        where = detail.get("pointer") or detail.get("what") or ""
+        where = detail.get("cell") or detail.get("pointer") or detail.get("what") or ""
         said = ": ".join(clean(part) for part in (where, detail.get("detail") or detail.get("cause")) if part)
         console.print(Text(f"  - {said}"))
         if remedy := detail.get("hint") or detail.get("command"):

@@ -1,16 +1,13 @@
-"""Following a job: bars on a terminal, plain lines elsewhere."""
+"""Following a job: its bars, and what became of it."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -19,26 +16,18 @@ from app.cli import output
 from app.cli.boot import boot_tables
 from app.cli.client import LONG_POLL_S, Client
 from app.cli.exits import CliError, Exit, from_ended_job
+from app.cli.live import View, after, live_view, until
 from app.cli.output import Output, clean, duration, size
 from app.domain.states import TERMINAL
 
-REFRESH_S = 0.5
-PLAIN_PROGRESS_S = 10.0
-MESSAGES = 6
-
 _MARKS = {"pending": "·", "running": "▸", "paused": "‖", "succeeded": "✓", "skipped": "-", "failed": "✗", "undone": "↶"}
-
-
-class View(Protocol):
-    def event(self, event: Mapping[str, Any]) -> None: ...
-    def update(self, job: Mapping[str, Any]) -> None: ...
 
 
 def watch(
     client: Client, job_id: str, timeout_s: float | None, form: Output, *, wanted: tuple[str, ...] = ("succeeded",)
 ) -> None:
     """Follow a job to its end and print what became of it. Raises CliError unless it ended in a wanted state."""
-    with _view() as view:
+    with live_view(_progress, _picture) as view:
         job = follow(client, job_id, timeout_s, view)
     if form is Output.JSON:
         output.show_json(job)
@@ -50,20 +39,17 @@ def watch(
 
 def follow(client: Client, job_id: str, timeout_s: float | None, view: View) -> dict[str, Any]:
     """The job as it ended. Raises CliError when the time is over first; the job goes on then."""
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    refreshed = 0.0
-    for event in client.events(f"jobs/{job_id}/events", deadline=deadline):
-        if event:
-            view.event(event)
-        if event.get("kind") == "job.state" or time.monotonic() - refreshed > REFRESH_S:
-            job: dict[str, Any] = client.get(f"jobs/{job_id}")
-            refreshed = time.monotonic()
-            view.update(job)
-            if job["state"] in TERMINAL:
-                return job
-    raise CliError(
-        Exit.TIMED_OUT, "wait_timed_out", f"job {job_id} has not ended within {timeout_s:g} s", "The job goes on."
+    job = until(
+        client.events(f"jobs/{job_id}/events", deadline=after(timeout_s)),
+        lambda: client.get(f"jobs/{job_id}"),
+        lambda job: job["state"] in TERMINAL,
+        view,
     )
+    if job is None:
+        raise CliError(
+            Exit.TIMED_OUT, "wait_timed_out", f"job {job_id} has not ended within {timeout_s:g} s", "The job goes on."
+        )
+    return job
 
 
 def until_paused(client: Client, job: dict[str, Any], timeout_s: float | None) -> dict[str, Any]:
@@ -80,60 +66,20 @@ def until_paused(client: Client, job: dict[str, Any], timeout_s: float | None) -
     return job
 
 
-@contextmanager
-def _view() -> Iterator[View]:
-    """The view goes to stderr, so that stdout has the result alone."""
-    console = output.stderr()
-    if not console.is_terminal:
-        yield Lines(console)
-        return
-    with Live(console=console, refresh_per_second=4, transient=True) as live:
-        yield Bars(live)
+def _progress(job: Mapping[str, Any]) -> str:
+    if job["state"] != "running":
+        return ""
+    copying = job["phase"] in ("transfer", "verify_copy")
+    return f"{job['phase']}: {totals(job['progress']) if copying else 'still at work'}"
 
 
-class Lines:
-    """What happens, a line each, and the progress now and then: for logs and pipes."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._told = time.monotonic()
-
-    def event(self, event: Mapping[str, Any]) -> None:
-        if event["kind"] != "job.progress":
-            self._print(f"{event['at'][11:19]} {clean(event['message'])}")
-
-    def update(self, job: Mapping[str, Any]) -> None:
-        if job["state"] == "running" and time.monotonic() - self._told >= PLAIN_PROGRESS_S:
-            copying = job["phase"] in ("transfer", "verify_copy")
-            self._print(f"         {job['phase']}: {totals(job['progress']) if copying else 'still at work'}")
-
-    def _print(self, line: str) -> None:
-        self._console.print(line, markup=False, soft_wrap=True)
-        self._told = time.monotonic()
-
-
-class Bars:
-    """The job as a picture that changes: its steps, a bar for each disk, and what was said last."""
-
-    def __init__(self, live: Live) -> None:
-        self._live = live
-        self._messages: deque[str] = deque(maxlen=MESSAGES)
-        self._job: Mapping[str, Any] | None = None
-
-    def event(self, event: Mapping[str, Any]) -> None:
-        if event["kind"] != "job.progress":
-            self._messages.append(clean(event["message"]))
-            self._draw()
-
-    def update(self, job: Mapping[str, Any]) -> None:
-        self._job = job
-        self._draw()
-
-    def _draw(self) -> None:
-        if self._job:
-            said = (Text(message, style="dim", overflow="ellipsis", no_wrap=True) for message in self._messages)
-            why = [Text(clean(self._job["next_action"]), style="yellow")] if self._job["state"] == "paused" else []
-            self._live.update(Group(_heading(self._job), *why, _trail(self._job), _disk_bars(self._job), *said))
+def _picture(job: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """Its steps, and a bar for each disk."""
+    yield _heading(job)
+    if job["state"] == "paused":
+        yield Text(clean(job["next_action"]), style="yellow")
+    yield _trail(job)
+    yield _disk_bars(job)
 
 
 def summary(job: Mapping[str, Any]) -> RenderableType:
