@@ -62,8 +62,9 @@ class Client:
     def upload(self, path: str, content: bytes, *, accept: str = "application/json", **params: Any) -> bytes:
         """Send a sheet's bytes; the answer as `accept` asks for it. A sheet that comes twice changes nothing."""
         headers = {"Content-Type": "application/octet-stream", "Accept": accept}
-        given = {"params": params, "content": content, "headers": headers}
-        return self._call("POST", path, **given, timeout_s=SHEET_TIMEOUT_S).content
+        return self._call(
+            "POST", path, params=params, content=content, headers=headers, timeout_s=SHEET_TIMEOUT_S
+        ).content
 
     def put(self, path: str, body: Mapping[str, Any], **params: Any) -> Any:
         return self._call("PUT", path, params=params, body=body, timeout_s=SHEET_TIMEOUT_S).json()

@@ -19,7 +19,7 @@ REFRESH_S = 0.5
 PLAIN_PROGRESS_S = 10.0
 MESSAGES = 6
 
-Shown = Mapping[str, Any]
+Shown = dict[str, Any]
 
 
 class View(Protocol):
@@ -34,7 +34,7 @@ def after(timeout_s: float | None) -> float | None:
 
 def until(
     events: Iterable[Mapping[str, Any]], read: Callable[[], Shown], over: Callable[[Shown], bool], view: View
-) -> Any:
+) -> Shown | None:
     """What `read` answers once it is `over`; None when the events end before. Read at once when a state has changed."""
     refreshed = 0.0
     for event in events:

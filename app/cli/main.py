@@ -10,7 +10,21 @@ import sys
 
 import typer
 
-from app.cli import db, doctor, image, inventory, jobs, limits, migrate, output, service, sources, targets, tokens
+from app.cli import (
+    db,
+    doctor,
+    image,
+    inventory,
+    jobs,
+    limits,
+    migrate,
+    output,
+    plans,
+    service,
+    sources,
+    targets,
+    tokens,
+)
 from app.cli.exits import CliError, from_error
 from app.domain.errors import VmferryError
 
@@ -30,6 +44,7 @@ app.add_typer(targets.app, name="target")
 app.command()(inventory.inventory)
 app.command()(migrate.migrate)
 app.add_typer(jobs.app, name="job")
+app.add_typer(plans.app, name="plan")
 app.add_typer(limits.app, name="limit")
 app.add_typer(image.app, name="image")
 app.add_typer(tokens.app, name="token")
