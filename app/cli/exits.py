@@ -43,6 +43,7 @@ _BY_CLASS: Sequence[tuple[type[errors.VmferryError], Exit]] = (
 
 _HINTS = {  # where the API's hint names a call, and there is a command for it
     "confirmation_needed": "Repeat it with --yes if that is what you want.",
+    "plan_exists": "Change it so with: vmferry plan apply; see how with: vmferry plan diff",
     "unauthorized": "Set VMFERRY_TOKEN, or VMFERRY_HOME to the service's own: its file `token` has the first one.",
     "vm_not_found": "If it is new, read the inventory again: vmferry inventory SOURCE --refresh",
 }
