@@ -1,4 +1,4 @@
-"""Composition root of the API."""
+"""Composition root of the API and the pages."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from app.api.routing import add_routes
 from app.services.tokens import ensure_first_token
 from app.settings import Settings
 from app.store.store import open_store
+from app.web.access import Access
+from app.web.routing import add_pages
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The API over a database that is at the current schema; the first token is made when there is none."""
+    """The API and the pages over a database that is at the current schema; the first token is made when there is none."""
     store = open_store(settings.database_url, settings.secret_key_file)
     ensure_first_token(settings, store)
 
@@ -33,8 +35,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.services = services_for(settings, store)
     add_routes(app)
     problems.install(app)
+    add_pages(app)
     app.openapi = lambda: openapi(app)  # type: ignore[method-assign]
     hosts = {"localhost", settings.host, urlsplit(settings.url).hostname or "", *settings.allowed_hosts} - {""}
     app.add_middleware(Idempotency, keys=store.idempotency)
-    app.add_middleware(Guard, tokens=store.tokens, hosts=hosts)  # added last: the outermost
+    pages = Access(store.sessions, settings.url)
+    app.add_middleware(Guard, tokens=store.tokens, hosts=hosts, pages=pages)  # added last: the outermost
     return app

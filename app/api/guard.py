@@ -1,10 +1,14 @@
-"""Before any route: the Host header, the size of the body and the token are looked at; nobody else needs to."""
+"""Before any route: the Host header, the size of the body and who calls are looked at; nobody else needs to.
+
+The API asks for a token. Everything else is pages, which ask for what browsers have (app/web/access.py).
+"""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Collection
 from contextlib import suppress
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from anyio.to_thread import run_sync
@@ -18,6 +22,7 @@ from app.store.tokens import Tokens
 
 MAX_BODY = 1 << 20  # a CA bundle is the largest thing that anyone sends
 OPEN_PATHS = frozenset({"/openapi.json", "/v1/health/live", "/v1/health/ready"})
+API = "/v1/"
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -28,12 +33,23 @@ _HEADERS = {
 }
 
 
+class Pages(Protocol):
+    """Who may see pages, and how an error is told there."""
+
+    async def admit(self, scope: Scope) -> ASGIApp | None:
+        """Put who calls into the scope's state; or the answer to somebody who may not."""
+        ...
+
+    def explain(self, error: VmferryError) -> ASGIApp: ...
+
+
 class Guard:
     """ASGI middleware. Routes find who calls in `request.state.token`; the body they read is whole already."""
 
-    def __init__(self, app: ASGIApp, *, tokens: Tokens, hosts: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, *, tokens: Tokens, hosts: Collection[str], pages: Pages) -> None:
         self._app = app
         self._tokens = tokens
+        self._pages = pages
         self._hosts = frozenset(host.lower() for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,14 +64,20 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
+        page = not is_api(scope["path"])
         try:
             headers = Headers(scope=scope)
             self._check_host(headers)
-            if scope["path"] not in OPEN_PATHS:
+            if page:
+                if refusal := await self._pages.admit(scope):
+                    await refusal(scope, receive, send_safely)
+                    return
+            elif scope["path"] not in OPEN_PATHS:
                 scope.setdefault("state", {})["token"] = await self._check_token(headers)
             body = await _read(headers, receive)
         except VmferryError as error:
-            await problems.from_error(error)(scope, receive, send_safely)
+            answer = self._pages.explain(error) if page else problems.from_error(error)
+            await answer(scope, receive, send_safely)
             return
         await self._app(scope, _replay(body, receive), send_safely)
 
@@ -85,6 +107,10 @@ class Guard:
                 "Send `Authorization: Bearer TOKEN`; the first one is in the file `token` under VMFERRY_HOME.",
             )
         return token
+
+
+def is_api(path: str) -> bool:
+    return path.startswith(API) or path in OPEN_PATHS
 
 
 async def _read(headers: Headers, receive: Receive) -> bytes:

@@ -18,7 +18,23 @@ from app.log import get_logger
 
 TYPE_BASE = "https://vmferry.dev/problems/"
 
+
+class TooLarge(errors.InvalidRequest):
+    code = "body_too_large"
+
+
+class HostNotAllowed(errors.InvalidRequest):
+    code = "host_not_allowed"
+
+
+class CrossSite(errors.InvalidRequest):
+    code = "cross_site"
+
+
 _STATUS: Sequence[tuple[type[errors.VmferryError], HTTPStatus]] = (
+    (TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (HostNotAllowed, HTTPStatus.MISDIRECTED_REQUEST),
+    (CrossSite, HTTPStatus.FORBIDDEN),
     (errors.InvalidRequest, HTTPStatus.UNPROCESSABLE_ENTITY),
     (errors.Unauthorized, HTTPStatus.UNAUTHORIZED),
     (errors.NotFound, HTTPStatus.NOT_FOUND),
@@ -49,14 +65,6 @@ class Problem(BaseModel):
     code: str
     hint: str = ""
     errors: list[Fault] = Field(default_factory=list)
-
-
-class TooLarge(errors.InvalidRequest):
-    code = "body_too_large"
-
-
-class HostNotAllowed(errors.InvalidRequest):
-    code = "host_not_allowed"
 
 
 def install(app: FastAPI) -> None:
@@ -96,17 +104,17 @@ def from_error(error: errors.VmferryError) -> JSONResponse:
     faults = [Fault(pointer=pointer, detail=error.message, hint=error.remedy)] if pointer else []
     if isinstance(error, errors.PreflightFailed):
         faults = [_fault(concern) for concern in error.concerns if concern.severity == "blocker"]
-    status = next((status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
     headers = {}
-    if isinstance(error, TooLarge):
-        status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    elif isinstance(error, HostNotAllowed):
-        status = HTTPStatus.MISDIRECTED_REQUEST
-    elif isinstance(error, errors.Unauthorized):
+    if isinstance(error, errors.Unauthorized):
         headers["WWW-Authenticate"] = 'Bearer realm="vmferry"'
     elif isinstance(error, errors.TransientError):
         headers["Retry-After"] = "5"
+    status = status_of(error)
     return respond(status, error.code, error.message, error.remedy, faults=faults, headers=headers, more=fields)
+
+
+def status_of(error: errors.VmferryError) -> HTTPStatus:
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 _POINTERS = {

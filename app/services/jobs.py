@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app import preflight
-from app.domain.errors import Conflict, InvalidRequest, PreflightFailed
+from app.domain.errors import Conflict, InvalidRequest, NotFound, PreflightFailed
 from app.domain.hardware import hardware_for
 from app.domain.hardware.placement import taken_by_others
 from app.domain.job import Job, Pause
@@ -97,6 +97,14 @@ class Jobs:
             domain_xml=_planned_xml(move, to),
             steps=STEPS[options.strategy],
         )
+
+    def planned_xml(self, job: Job) -> str:
+        """The domain that a job makes, by its VM as it was seen last; "" where that cannot be told (any more)."""
+        try:
+            to = self._store.targets.get(job.target_id)
+        except NotFound:
+            return ""
+        return _planned_xml(planned(job.id, job.vm, to, job.options, ()), to) if job.vm else ""
 
     def pause(self, job_id: str) -> Job:
         return self._store.requests.pause(job_id)

@@ -24,6 +24,23 @@ class Events:
         with reading(self._engine) as connection:
             return [rows.to_event(row) for row in connection.execute(query)]
 
+    def newest(self, job_id: str, *, limit: int, up_to: int) -> list[Event]:
+        """The last things said of a job up to an event, without its progress, oldest first."""
+        query = sa.select(events).where(
+            events.c.job_id == job_id, events.c.kind != "job.progress", events.c.id <= up_to
+        )
+        with reading(self._engine) as connection:
+            found = connection.execute(query.order_by(events.c.id.desc()).limit(limit)).all()
+        return [rows.to_event(row) for row in reversed(found)]
+
+    def rates(self, job_id: str, *, limit: int) -> list[float]:
+        """Bytes a second of a job as it told them last, oldest first."""
+        rate = events.c.data["progress"]["rate"].as_float()
+        query = sa.select(rate).where(events.c.job_id == job_id, events.c.kind == "job.progress", rate.is_not(None))
+        with reading(self._engine) as connection:
+            found = connection.execute(query.order_by(events.c.id.desc()).limit(limit)).scalars().all()
+        return list(reversed(found))
+
     def last_id(self) -> int:
         with reading(self._engine) as connection:
             return connection.execute(sa.select(sa.func.max(events.c.id))).scalar() or 0

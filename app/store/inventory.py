@@ -58,6 +58,12 @@ class Inventory:
                 connection, query, request, sorts={"name": vms.c.name}, default="name", unique=unique, make=_listed
             )
 
+    def counts(self) -> dict[str, int]:
+        """The id of each source that has any → how many VMs."""
+        query = sa.select(vms.c.source_id, sa.func.count()).group_by(vms.c.source_id)
+        with reading(self._engine) as connection:
+            return {source: number for source, number in connection.execute(query)}
+
 
 def _listed(row: sa.Row[Any]) -> ListedVM:
     return ListedVM.model_validate(

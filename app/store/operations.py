@@ -38,3 +38,8 @@ class Operations:
         if row is None:
             raise NotFound(f"no operation {operation_id}")
         return to_operation(row)
+
+    def newest(self, *, limit: int) -> list[Operation]:
+        with reading(self._engine) as connection:
+            query = sa.select(operations).order_by(operations.c.created_at.desc(), operations.c.id)
+            return [to_operation(row) for row in connection.execute(query.limit(limit))]

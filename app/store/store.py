@@ -17,6 +17,7 @@ from app.store.operations import Operations
 from app.store.registrations import Credentials, Sources, Targets
 from app.store.requests import JobRequests
 from app.store.secretbox import load_box
+from app.store.sessions import Sessions
 from app.store.tokens import Tokens
 from app.store.workers import SqlWorkerStore
 
@@ -37,6 +38,7 @@ class Store:
     limits: Limits
     events: Events
     tokens: Tokens
+    sessions: Sessions
     idempotency: IdempotencyKeys
 
     def close(self) -> None:
@@ -61,5 +63,6 @@ def open_store(database_url: str, secret_key_file: Path) -> Store:
         limits=Limits(engine),
         events=Events(engine),
         tokens=Tokens(engine),
+        sessions=Sessions(engine),
         idempotency=IdempotencyKeys(engine, box),
     )

@@ -209,6 +209,15 @@ tokens = Table(
     Column("created_at", Moment, nullable=False),
 )
 
+sessions = Table(  # of the pages: a session ends with its token
+    "sessions",
+    metadata,
+    Column("digest", String(64), primary_key=True),  # SHA-256 of what the cookie carries, hex
+    Column("token_id", String(32), ForeignKey("tokens.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("created_at", Moment, nullable=False),
+    Column("seen_at", Moment, nullable=False),
+)
+
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,

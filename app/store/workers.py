@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -44,6 +44,12 @@ class SqlWorkerStore:
         query = sa.select(sa.func.count()).where(~beats.c.left, beats.c.at > rows.now() - timedelta(seconds=within_s))
         with reading(self._engine) as connection:
             return connection.execute(query).scalar_one()
+
+    def known(self) -> list[tuple[Beat, datetime]]:
+        """Every worker whose heartbeat was not forgotten yet, and when it beat last."""
+        with reading(self._engine) as connection:
+            found = connection.execute(sa.select(beats).order_by(beats.c.at.desc())).all()
+        return [(Beat.model_validate({name: row._mapping[name] for name in Beat.model_fields}), row.at) for row in found]
 
     def forget(self, executor: str) -> None:
         with writing(self._engine) as connection:

@@ -1,0 +1,69 @@
+"""Pages that change while they are looked at: parts of them as HTML, in server-sent events.
+
+A part is sent as it is now, whatever happened in between: who was away for long gets no more than who was not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import NamedTuple
+
+import anyio
+from anyio.to_thread import run_sync
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+from fastapi.sse import EventSourceResponse, format_sse_event
+
+from app.api import streams
+from app.store.sessions import Sessions
+from app.web.access import session_text
+
+POLL_S = 0.5
+STILL_IN_S = 60.0  # how often is asked whether the session is still one
+
+
+class News(NamedTuple):
+    """`last`: the newest event that is in it. `parts`: id of an element → what is to be in it."""
+
+    last: int
+    parts: Mapping[str, str]
+    more: Mapping[str, str] = {}  # id of an element → what is to be added at its end
+
+
+def stream(request: Request, sessions: Sessions, after: int, news: Callable[[int], News | None]) -> StreamingResponse:
+    """`news`: what is new after an event, or None. It ends when the session does."""
+    start = streams.last_seen(request, after) or 0
+    text = session_text(request.headers)
+
+    async def events() -> AsyncIterator[bytes]:
+        last, told, asked = start, time.monotonic(), time.monotonic()
+        sent: dict[str, str] = {}
+        yield format_sse_event(comment="connected", retry=2000)
+        while True:
+            if time.monotonic() - asked > STILL_IN_S:
+                asked = time.monotonic()
+                if await run_sync(sessions.check, text) is None:
+                    return
+            found = await run_sync(news, last)
+            if found is not None:
+                last = found.last
+                changed = {name: html for name, html in found.parts.items() if sent.get(name) != html}
+                sent |= changed
+                if changed or found.more:
+                    told = time.monotonic()
+                    yield format_sse_event(event="change", id=str(last), data_str=_carried(changed, found.more))
+            if time.monotonic() - told > streams.QUIET_S:
+                told = time.monotonic()
+                yield format_sse_event(comment="still here")
+            await anyio.sleep(POLL_S)
+
+    return EventSourceResponse(events(), headers={"X-Accel-Buffering": "no"})
+
+
+def _carried(parts: Mapping[str, str], more: Mapping[str, str]) -> str:
+    return "".join((*_swaps(parts.items(), "innerHTML"), *_swaps(more.items(), "beforeend")))
+
+
+def _swaps(parts: Iterable[tuple[str, str]], how: str) -> Iterable[str]:
+    return (f'<div id="{name}" hx-swap-oob="{how}">{html}</div>' for name, html in parts)
