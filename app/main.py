@@ -22,7 +22,7 @@ from app.web.routing import add_pages
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The API and the pages over a database that is at the current schema; the first token is made when there is none."""
+    """API and pages over a database that is at the current schema; the first token is made when there is none."""
     store = open_store(settings.database_url, settings.secret_key_file)
     ensure_first_token(settings, store)
 

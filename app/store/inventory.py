@@ -60,9 +60,9 @@ class Inventory:
 
     def counts(self) -> dict[str, int]:
         """The id of each source that has any → how many VMs."""
-        query = sa.select(vms.c.source_id, sa.func.count()).group_by(vms.c.source_id)
+        query = sa.select(vms.c.source_id, sa.func.count().label("number")).group_by(vms.c.source_id)
         with reading(self._engine) as connection:
-            return {source: number for source, number in connection.execute(query)}
+            return {row.source_id: row.number for row in connection.execute(query)}
 
 
 def _listed(row: sa.Row[Any]) -> ListedVM:

@@ -49,7 +49,9 @@ class SqlWorkerStore:
         """Every worker whose heartbeat was not forgotten yet, and when it beat last."""
         with reading(self._engine) as connection:
             found = connection.execute(sa.select(beats).order_by(beats.c.at.desc())).all()
-        return [(Beat.model_validate({name: row._mapping[name] for name in Beat.model_fields}), row.at) for row in found]
+        return [
+            (Beat.model_validate({name: row._mapping[name] for name in Beat.model_fields}), row.at) for row in found
+        ]
 
     def forget(self, executor: str) -> None:
         with writing(self._engine) as connection:

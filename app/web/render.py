@@ -26,9 +26,11 @@ HEADERS = {
 
 def page(request: Request, template: str, status: int = 200, /, **values: Any) -> HTMLResponse:
     """A whole page. `template`: its file under templates/, without .html."""
-    token: Token | None = request.state.token
-    shown = _templates().get_template(f"{template}.html").render(
-        values, token=token, path=request.url.path, now=now(), version=version("vmferry")
+    token: Token | None = getattr(request.state, "token", None)
+    shown = (
+        _templates()
+        .get_template(f"{template}.html")
+        .render(values, token=token, path=request.url.path, now=now(), version=version("vmferry"))
     )
     return HTMLResponse(shown, status, HEADERS)
 
@@ -41,8 +43,10 @@ def fragment(template: str, macro: str, /, *arguments: Any, **values: Any) -> st
 
 def error_page(status: HTTPStatus, message: str, remedy: str = "", code: str = "") -> HTMLResponse:
     """Also for somebody who is not known: it shows nothing of the service."""
-    shown = _templates().get_template("error.html").render(
-        status=status, message=message, remedy=remedy, code=code, token=None, path="", now=now(), version=""
+    shown = (
+        _templates()
+        .get_template("error.html")
+        .render(status=status, message=message, remedy=remedy, code=code, token=None, path="", now=now(), version="")
     )
     return HTMLResponse(shown, status, HEADERS)
 

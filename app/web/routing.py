@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from app.api.guard import is_api
-from app.api.problems import status_of
-from app.domain.errors import NotFound, VmferryError
+from app.domain.errors import VmferryError
 from app.web.pages import jobs, login, system
 from app.web.render import page
 
@@ -49,22 +49,27 @@ def add_pages(app: FastAPI) -> None:
 
 def _told_as_page(told_by_api: Callable[..., Any]) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def handler(request: Request, error: Exception) -> Response:
-        answer: Response = await told_by_api(request, error)  # also logs what is a fault of our own
+        answer: Response = await told_by_api(request, error)  # it also logs what is a fault of our own
         if is_api(request.url.path):
             return answer
-        match error:
-            case VmferryError():
-                said = (error.message, error.remedy, error.code)
-            case RequestValidationError():
-                fields = ", ".join(sorted({str(item["loc"][-1]) for item in error.errors()}))
-                said = (f"not valid: {fields}", "Go back and correct it.", "invalid_request")
-            case HTTPException() if error.status_code == 404:
-                return await handler(request, NotFound("there is no such page", "Look at the lists above."))
-            case HTTPException():
-                said = (str(error.detail), "", "")
-            case _:
-                said = ("the service failed to answer this", "It is a fault of vmferry: report it with its log.", "internal")
-        status = status_of(error) if isinstance(error, VmferryError) else answer.status_code
-        return page(request, "error", status, status=status, message=said[0], remedy=said[1], code=said[2])
+        message, remedy, code = _said(error)
+        status = HTTPStatus(answer.status_code)
+        return page(request, "error", status, status=status, message=message, remedy=remedy, code=code)
 
     return handler
+
+
+def _said(error: Exception) -> tuple[str, str, str]:
+    """What happened, what to do, and the error's code."""
+    match error:
+        case VmferryError():
+            return error.message, error.remedy, error.code
+        case RequestValidationError():
+            fields = ", ".join(sorted({str(item["loc"][-1]) for item in error.errors()}))
+            return f"not valid: {fields}", "Go back and correct it.", "invalid_request"
+        case HTTPException() if error.status_code == HTTPStatus.NOT_FOUND:
+            return "there is no such page", "Start from the lists above.", "no_such_page"
+        case HTTPException():
+            return str(error.detail), "", ""
+        case _:
+            return "the service failed to answer this", "It is a fault of vmferry: report it with its log.", "internal"

@@ -14,7 +14,7 @@ from app.domain.states import JobState
 from app.services.jobs import next_action, seconds
 from app.store.paging import PageRequest
 from app.web import live
-from app.web.job_view import LOG_LINES, job_parts, job_news
+from app.web.job_view import LOG_LINES, job_news, job_parts
 from app.web.render import page
 
 router = APIRouter(prefix="/jobs")
@@ -24,7 +24,11 @@ Text = Annotated[str, Query(max_length=500)]
 
 @router.get("")
 def list_jobs(
-    request: Request, given: Given, state: JobState | Literal[""] = "", vm: Text = "", cursor: Annotated[str, Query(max_length=2000)] = ""
+    request: Request,
+    given: Given,
+    state: JobState | Literal[""] = "",
+    vm: Text = "",
+    cursor: Annotated[str, Query(max_length=2000)] = "",
 ) -> HTMLResponse:
     wanted = [JobState(state)] if state else []
     found = given.store.requests.list(PageRequest(50, cursor), states=wanted, vm=vm.strip())

@@ -18,12 +18,12 @@ Text = Annotated[str, Form(max_length=500)]
 
 
 @router.get("/login")
-def show_login(request: Request, next: str = "/") -> HTMLResponse:  # noqa: A002
+def show_login(request: Request, next: str = "/") -> HTMLResponse:
     return page(request, "login", next=local_path(next), wrong=False)
 
 
 @router.post("/login")
-def log_in(request: Request, given: Given, token: Text = "", next: Text = "/") -> Response:  # noqa: A002
+def log_in(request: Request, given: Given, token: Text = "", next: Text = "/") -> Response:
     known = given.store.tokens.check(token.strip())
     if known is None:
         return page(request, "login", 401, next=local_path(next), wrong=True)

@@ -57,7 +57,7 @@ def revoke_token(given: Given, token_id: str) -> RedirectResponse:
 def _shown(request: Request, given: Given, made: str = "", text: str = "") -> HTMLResponse:
     store, settings = given.store, given.settings
     sources, targets = store.sources.list(_ALL).items, store.targets.list(_ALL).items
-    names = {item.id: item.name for item in (*sources, *targets)}
+    names = {item.id: item.name for item in sources} | {item.id: item.name for item in targets}
     operations = store.operations.newest(limit=6)
     at = now()
     return page(
