@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import problems
-from app.domain.errors import Unauthorized, VmferryError
+from app.domain.errors import TooLarge, Unauthorized, VmferryError
 from app.domain.registered import Token
 from app.store.tokens import Tokens
 
@@ -114,7 +114,7 @@ def is_api(path: str) -> bool:
 
 
 async def _read(headers: Headers, receive: Receive) -> bytes:
-    too_large = problems.TooLarge(f"the body is larger than {MAX_BODY >> 20} MiB")
+    too_large = TooLarge(f"the body is larger than {MAX_BODY >> 20} MiB", code="body_too_large")
     length = headers.get("content-length", "0")
     if not length.isdigit() or int(length) > MAX_BODY:
         raise too_large

@@ -19,10 +19,6 @@ from app.log import get_logger
 TYPE_BASE = "https://vmferry.dev/problems/"
 
 
-class TooLarge(errors.InvalidRequest):
-    code = "body_too_large"
-
-
 class HostNotAllowed(errors.InvalidRequest):
     code = "host_not_allowed"
 
@@ -32,7 +28,7 @@ class CrossSite(errors.InvalidRequest):
 
 
 _STATUS: Sequence[tuple[type[errors.VmferryError], HTTPStatus]] = (
-    (TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (errors.TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (HostNotAllowed, HTTPStatus.MISDIRECTED_REQUEST),
     (CrossSite, HTTPStatus.FORBIDDEN),
     (errors.InvalidRequest, HTTPStatus.UNPROCESSABLE_ENTITY),

@@ -2,6 +2,8 @@
 
 VmferryError
 ├── InvalidRequest          the caller asked for something that cannot be
+│   ├── TooLarge            what was sent is more than is taken
+│   └── UnreadableSheet     a file that is no sheet, is broken, or was made to do harm
 ├── Unauthorized            no valid token
 ├── NotFound                no such thing
 ├── Conflict                it clashes with what is there
@@ -74,6 +76,14 @@ class VmferryError(Exception):
 
 class InvalidRequest(VmferryError):
     code = "invalid_request"
+
+
+class TooLarge(InvalidRequest):
+    code = "too_large"
+
+
+class UnreadableSheet(InvalidRequest):
+    code = "sheet_unreadable"
 
 
 class Unauthorized(VmferryError):

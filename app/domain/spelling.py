@@ -1,0 +1,28 @@
+"""Names that people typed, compared with names that are there."""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections.abc import Iterable
+
+_INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff"))
+_SEARCHED = 2000  # names that are gone through for a similar one: each costs some 20 µs
+
+
+def plain(text: str) -> str:
+    """One spelling of what looks the same: composed characters, ordinary blanks, none around it, none invisible."""
+    if text.isascii():
+        return text.strip()
+    shown = unicodedata.normalize("NFC", text).translate(_INVISIBLE)
+    return "".join(" " if unicodedata.category(char) == "Zs" else char for char in shown).strip()
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """'Did you mean "nvme01"?', or nothing where nothing is like it."""
+    names = {plain(name).casefold(): name for name in known}
+    wanted = plain(word).casefold()
+    near = [wanted] if wanted in names else []
+    if not near and len(names) <= _SEARCHED:
+        near = difflib.get_close_matches(wanted, names, 1, 0.7)
+    return f'Did you mean "{names[near[0]]}"?' if near else ""
