@@ -19,7 +19,7 @@ from app.domain.models import (
     Progress,
     StepRecord,
 )
-from app.domain.move import MoveOptions
+from app.domain.move import MoveOptions, OnFailure
 from app.domain.states import JobState
 from app.domain.value import Value
 
@@ -56,6 +56,7 @@ class Job(Value):
     source_name: str
     target_id: str
     target_name: str
+    plan_id: str = ""  # of the plan that started it
     options: MoveOptions
     state: JobState = JobState.QUEUED
     phase: str = ""
@@ -90,12 +91,36 @@ class Job(Value):
         return next((item for item in self.artefacts if item.kind == kind and item.name == name), None)
 
 
+class JobSummary(Value):
+    """What a list of many jobs shows of one."""
+
+    id: str
+    run: int
+    purpose: Literal["move", "rollback"]
+    vm_name: str
+    target_name: str
+    on_failure: OnFailure
+    state: JobState
+    phase: str
+    stop_requested: bool
+    pause: Pause | None
+    progress: Progress
+    boot: Boot | None
+    error: dict[str, Any] | None
+    domain_uuid: str
+    off_since: datetime | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
 class Event(Value):
-    """One line of the append-only table that live streams and `GET /v1/events` read."""
+    """One line of the append-only table that live streams and `GET /v1/events` read. A job's has its plan's id, too."""
 
     id: int
     at: datetime
     job_id: str = ""
+    plan_id: str = ""
     kind: str  # job.state | job.step | job.progress | job.log | …
     level: Literal["debug", "info", "warning", "error"] = "info"
     message: str

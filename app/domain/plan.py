@@ -1,19 +1,32 @@
-"""A plan: which VMs move when, in waves, and what is asked for each. Frozen values; times are aware, in UTC."""
+"""A plan: which VMs move when, in waves, and what is asked for each. Frozen values; times are aware, in UTC.
+
+What happens to a plan while it runs is in app/domain/plan_*.py.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
 from app.domain.move import MoveOptions
 from app.domain.value import Value
 
 WaveName = Annotated[str, StringConstraints(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f\x7f]+$")]
+PlanName = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f/?#%]+$")]
+
+
+def _in_utc(moment: datetime) -> datetime:
+    if not 2000 <= moment.year < 2200:
+        raise ValueError("a moment between the years 2000 and 2200 is wanted")
+    return moment.astimezone(UTC)
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 class Gate(StrEnum):
@@ -30,23 +43,44 @@ class PlanState(StrEnum):
     PAUSED = "paused"  # nothing new is started; what moves goes on to its end
     SUCCEEDED = "succeeded"  # every included item has succeeded
     FAILED = "failed"  # nothing is left to start, and something did not succeed
-    CANCELLED = "cancelled"  # by the user: what moved was cancelled and undone, what had succeeded stays
+    UNDOING = "undoing"  # cancelled or rolled back by the user: what that undoes is under way
+    CANCELLED = "cancelled"  # by the user: what moved was undone, what had succeeded and was not rolled back stays
+
+
+class ItemState(StrEnum):
+    """Those of its job, once it has one, and those before and instead of it."""
+
+    LEFT_OUT = "left_out"  # the plan lists it, and does not move it
+    WAITING = "waiting"  # for its wave, its time, what it depends on, or a free place
+    HELD = "held"  # it will not be started, `Item.held` says why; a retry frees it
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # also one whose job was refused: `Item.error` says why
+    CANCELLED = "cancelled"
+    ROLLING_BACK = "rolling_back"
+    ROLLED_BACK = "rolled_back"
+    ROLLBACK_FAILED = "rollback_failed"
 
 
 class Wave(Value):
     """Waves run in the order in which a plan lists them. Without a limit or a time there is none."""
 
     name: WaveName
-    starts_at: datetime | None = None  # nothing of it starts before
-    ends_at: datetime | None = None  # nor after
+    starts_at: Moment | None = None  # nothing of it starts before
+    ends_at: Moment | None = None  # nor after
     at_once: int | None = Field(default=None, ge=1, le=1000)  # how many of its items move at the same time
     stop_after: int | None = Field(default=None, ge=1, le=100000)  # failures of it that pause the plan; None: go on
     gate: Gate = Gate.NONE
-    approved_at: datetime | None = None  # of a manual gate
+    approved_at: Moment | None = None  # of a manual gate
 
 
 class Item(Value):
-    """One VM of a plan, resolved. `options` says all that a job of it is submitted with."""
+    """One VM of a plan, resolved. `options` says all that a job of it is submitted with.
+
+    What an import says is above `job`; from there on it is the run's, and an import leaves it as it is.
+    """
 
     key: str  # "<source's platform>:<vm id>": who it is, over all imports
     place: int  # its number in the plan, from 1, as it was imported
@@ -59,30 +93,34 @@ class Item(Value):
     vm_uuid: str = ""
     target: str  # a registered target's name
     options: MoveOptions = MoveOptions()
-    cutover_at: datetime | None = None  # cold: the source is not shut down, so nothing starts, before that
+    cutover_at: Moment | None = None  # cold: the source is not shut down, so nothing starts, before that
     group: str = ""  # items of one group start together, and roll back together when one fails
     depends_on: tuple[str, ...] = ()  # keys: they have to succeed before it starts
     owner: str = ""
     notes: str = ""
     bytes: int = 0  # of its disks, when it was planned
-    job: str = ""  # the id of its job, "" until it was started
+    job: str = ""  # the id of its newest job, "" until it was started
+    unit: str = ""  # the same for all of a group that were started together
     held: str = ""  # why it will not be started, in words: what it depends on failed, the plan was cancelled
+    error: dict[str, Any] | None = None  # its job was refused: {code, message, hint, …}
+    again: int = 0  # the run of its job after which it shall be started again
+    forgiven: int = 0  # the run of its job whose failure no longer counts for `stop_after`
 
 
 class Plan(Value):
     """`version` counts changes of what is planned: it is the plan's ETag."""
 
     id: str
-    name: str
+    name: PlanName
     description: str = ""
     state: PlanState = PlanState.DRAFT
-    reason: str = ""  # why it is paused, in words, where that was not the user
+    reason: str = ""  # in words: why it is paused, where that was not the user; what a running one waits for
     version: int = 1
     waves: tuple[Wave, ...] = ()
-    created_at: datetime
-    updated_at: datetime
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
+    created_at: Moment
+    updated_at: Moment  # when what is planned was changed last
+    started_at: Moment | None = None
+    ended_at: Moment | None = None
 
     def wave(self, name: str) -> Wave | None:
         return next((wave for wave in self.waves if wave.name == name), None)

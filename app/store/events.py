@@ -14,11 +14,15 @@ class Events:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def after(self, last_id: int, *, job_id: str = "", kind: str = "", limit: int = 100) -> list[Event]:
-        """The next events in the order of their ids, of one job and one kind or of all."""
+    def after(
+        self, last_id: int, *, job_id: str = "", plan_id: str = "", kind: str = "", limit: int = 100
+    ) -> list[Event]:
+        """The next events in the order of their ids, of one job and one kind or of all. A plan's with its jobs'."""
         query = sa.select(events).where(events.c.id > last_id).order_by(events.c.id).limit(limit)
         if job_id:
             query = query.where(events.c.job_id == job_id)
+        if plan_id:
+            query = query.where(events.c.plan_id == plan_id)
         if kind:
             query = query.where(events.c.kind == kind)
         with reading(self._engine) as connection:

@@ -27,10 +27,7 @@ class JobRequests:
     def submit(self, job: Job, limit: ScopedLimit | None = None, keys: Mapping[str, str] | None = None) -> Job:
         """Raises Conflict while another job holds the VM, on whichever registration of its platform."""
         with writing(self._engine) as connection:
-            rows.insert(connection, job, f"{self._identity(connection, job)}:{job.vm_id}")
-            if limit is not None:
-                limits.put(connection, limit)
-            disk_keys.put(connection, self._box, job.id, keys or {})
+            submit(connection, self._box, job, limit, keys)
         return job
 
     def sharing_pool(self, target_id: str) -> list[Job]:
@@ -81,27 +78,44 @@ class JobRequests:
 
     def _ask(self, job_id: str, change: Callable[[Job], Job]) -> Job:
         with writing(self._engine) as connection:
-            before = rows.load(connection, job_id, lock=True)
-            after = change(before)
-            ours: dict[str, Any] = {}
-            if after.run != before.run:
-                self._identity(connection, after)
-                ours = {"admitted": False, "waiting_since": rows.now()}
-            if after.stop_requested and not before.stop_requested:
-                rows.add_event(connection, job_id, "job.stop", f"{after.vm_name}: asked to stop")
-            if after.state is before.state and after.pause != before.pause:
-                wish = "pause" if after.pause else "run on"
-                rows.add_event(connection, job_id, "job.pause", f"{after.vm_name}: asked to {wish}")
-            return rows.save_state(connection, before, after, **ours)
+            return ask(connection, job_id, change)
 
-    @staticmethod
-    def _identity(connection: sa.Connection, job: Job) -> str:
-        """The source platform's own id, and that both ends are still registered. Raises NotFound."""
-        identity = connection.execute(sa.select(sources.c.identity).where(sources.c.id == job.source_id)).scalar()
-        target = connection.execute(sa.select(targets.c.id).where(targets.c.id == job.target_id)).scalar()
-        if identity is None or target is None:
-            gone = f"source {job.source_name}" if identity is None else f"target {job.target_name}"
-            raise NotFound(
-                f"{gone} of this job is no longer registered", "A new registration has a new id: submit anew."
-            )
-        return identity or job.source_id
+
+def submit(
+    connection: sa.Connection,
+    box: SecretBox,
+    job: Job,
+    limit: ScopedLimit | None = None,
+    keys: Mapping[str, str] | None = None,
+) -> None:
+    """Raises Conflict while another job holds the VM, NotFound where an end of the job is registered no longer."""
+    rows.insert(connection, job, f"{_identity(connection, job)}:{job.vm_id}")
+    if limit is not None:
+        limits.put(connection, limit)
+    disk_keys.put(connection, box, job.id, keys or {})
+
+
+def ask(connection: sa.Connection, job_id: str, change: Callable[[Job], Job]) -> Job:
+    """Make a change that a user wants of a job, and tell of it. Raises Conflict, NotFound."""
+    before = rows.load(connection, job_id, lock=True)
+    after = change(before)
+    ours: dict[str, Any] = {}
+    if after.run != before.run:
+        _identity(connection, after)
+        ours = {"admitted": False, "waiting_since": rows.now()}
+    if after.stop_requested and not before.stop_requested:
+        rows.add_event(connection, job_id, "job.stop", f"{after.vm_name}: asked to stop")
+    if after.state is before.state and after.pause != before.pause:
+        wish = "pause" if after.pause else "run on"
+        rows.add_event(connection, job_id, "job.pause", f"{after.vm_name}: asked to {wish}")
+    return rows.save_state(connection, before, after, **ours)
+
+
+def _identity(connection: sa.Connection, job: Job) -> str:
+    """The source platform's own id, and that both ends are still registered. Raises NotFound."""
+    identity = connection.execute(sa.select(sources.c.identity).where(sources.c.id == job.source_id)).scalar()
+    target = connection.execute(sa.select(targets.c.id).where(targets.c.id == job.target_id)).scalar()
+    if identity is None or target is None:
+        gone = f"source {job.source_name}" if identity is None else f"target {job.target_name}"
+        raise NotFound(f"{gone} of this job is no longer registered", "A new registration has a new id: submit anew.")
+    return identity or job.source_id

@@ -112,9 +112,20 @@ def add_event(
     *,
     level: str = "info",
     data: Mapping[str, Any] | None = None,
+    plan_id: str = "",
 ) -> None:
+    """What is about a job is about its plan, too."""
+    of_job = sa.select(jobs.c.plan_id).where(jobs.c.id == job_id).scalar_subquery()
     connection.execute(
-        events.insert().values(at=now(), job_id=job_id, kind=kind, level=level, message=message, data=dict(data or {}))
+        events.insert().values(
+            at=now(),
+            job_id=job_id,
+            plan_id=plan_id or (sa.func.coalesce(of_job, "") if job_id else ""),
+            kind=kind,
+            level=level,
+            message=message,
+            data=dict(data or {}),
+        )
     )
 
 

@@ -14,6 +14,7 @@ from app.store.inventory import Inventory
 from app.store.jobs import SqlJobStore
 from app.store.limits import Limits
 from app.store.operations import Operations
+from app.store.plans import Plans
 from app.store.registrations import Credentials, Sources, Targets
 from app.store.requests import JobRequests
 from app.store.secretbox import load_box
@@ -30,6 +31,7 @@ class Store:
     jobs: SqlJobStore
     workers: SqlWorkerStore
     requests: JobRequests
+    plans: Plans
     credentials: Credentials
     sources: Sources
     targets: Targets
@@ -55,6 +57,7 @@ def open_store(database_url: str, secret_key_file: Path) -> Store:
         jobs=SqlJobStore(engine, box),
         workers=SqlWorkerStore(engine),
         requests=JobRequests(engine, box),
+        plans=Plans(engine, box),
         credentials=credentials,
         sources=Sources(engine, credentials),
         targets=Targets(engine),

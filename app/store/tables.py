@@ -113,6 +113,7 @@ jobs = Table(  # they outlive the source and target that they name
     Column("source_name", String(200), nullable=False),
     Column("target_id", String(32), nullable=False, index=True),
     Column("target_name", String(200), nullable=False),
+    Column("plan_id", String(32), nullable=False),
     Column("options", JSON, nullable=False),
     Column("state", String(20), nullable=False, index=True),
     Column("phase", String(40), nullable=False),
@@ -142,6 +143,51 @@ jobs = Table(  # they outlive the source and target that they name
 )
 Index("ix_jobs_created_at", jobs.c.created_at, jobs.c.id)
 
+plans = Table(
+    "plans",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("name", String(100), nullable=False, unique=True),
+    Column("description", String, nullable=False),
+    Column("state", String(20), nullable=False, index=True),
+    Column("reason", String, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("waves", JSON, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+    Column("started_at", Moment),
+    Column("ended_at", Moment),
+)
+
+plan_items = Table(
+    "plan_items",
+    metadata,
+    Column("plan_id", String(32), ForeignKey("plans.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", String(250), primary_key=True),
+    Column("place", Integer, nullable=False),
+    Column("include", Boolean, nullable=False),
+    Column("wave", String(60), nullable=False),
+    Column("order", Integer, nullable=False),
+    Column("source", String(200), nullable=False),
+    Column("vm_id", String(100), nullable=False),
+    Column("vm_name", String(500), nullable=False),
+    Column("vm_uuid", String(36), nullable=False),
+    Column("target", String(200), nullable=False),
+    Column("options", JSON, nullable=False),
+    Column("cutover_at", Moment),
+    Column("group", String, nullable=False),
+    Column("depends_on", JSON, nullable=False),
+    Column("owner", String, nullable=False),
+    Column("notes", String, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("job", String(32), nullable=False),
+    Column("unit", String(32), nullable=False),
+    Column("held", String, nullable=False),
+    Column("error", NULL_JSON),
+    Column("again", Integer, nullable=False),
+    Column("forgiven", Integer, nullable=False),
+)
+
 disk_keys = Table(  # of encrypted disks, until their job is through
     "disk_keys",
     metadata,
@@ -166,11 +212,13 @@ events = Table(
     Column("id", SERIAL, primary_key=True, autoincrement=True),
     Column("at", Moment, nullable=False),
     Column("job_id", String(32), nullable=False),
+    Column("plan_id", String(32), nullable=False),
     Column("kind", String(40), nullable=False),
     Column("level", String(10), nullable=False),
     Column("message", String, nullable=False),
     Column("data", JSON, nullable=False),
     Index("ix_events_job_id", "job_id", "id"),
+    Index("ix_events_plan_id", "plan_id", "id"),
     sqlite_autoincrement=True,  # an id is never given twice: streams resume by it
 )
 

@@ -39,6 +39,7 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("at", sa.DateTime(), nullable=False),
         sa.Column("job_id", sa.String(length=32), nullable=False),
+        sa.Column("plan_id", sa.String(length=32), nullable=False),
         sa.Column("kind", sa.String(length=40), nullable=False),
         sa.Column("level", sa.String(length=10), nullable=False),
         sa.Column("message", sa.String(), nullable=False),
@@ -47,6 +48,7 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_events_job_id", "events", ["job_id", "id"], unique=False)
+    op.create_index("ix_events_plan_id", "events", ["plan_id", "id"], unique=False)
     op.create_table(
         "idempotency_keys",
         sa.Column("token_id", sa.String(length=32), nullable=False),
@@ -69,6 +71,7 @@ def upgrade() -> None:
         sa.Column("source_name", sa.String(length=200), nullable=False),
         sa.Column("target_id", sa.String(length=32), nullable=False),
         sa.Column("target_name", sa.String(length=200), nullable=False),
+        sa.Column("plan_id", sa.String(length=32), nullable=False),
         sa.Column("options", sa.JSON(), nullable=False),
         sa.Column("state", sa.String(length=20), nullable=False),
         sa.Column("phase", sa.String(length=40), nullable=False),
@@ -132,6 +135,52 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_operations")),
     )
     op.create_index("ix_operations_state", "operations", ["state"], unique=False)
+    op.create_table(
+        "plans",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(length=100), nullable=False),
+        sa.Column("description", sa.String(), nullable=False),
+        sa.Column("state", sa.String(length=20), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("waves", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(), nullable=False),
+        sa.Column("started_at", sa.DateTime(), nullable=True),
+        sa.Column("ended_at", sa.DateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_plans")),
+        sa.UniqueConstraint("name", name=op.f("uq_plans_name")),
+    )
+    op.create_index("ix_plans_state", "plans", ["state"], unique=False)
+    op.create_table(
+        "plan_items",
+        sa.Column("plan_id", sa.String(length=32), nullable=False),
+        sa.Column("key", sa.String(length=250), nullable=False),
+        sa.Column("place", sa.Integer(), nullable=False),
+        sa.Column("include", sa.Boolean(), nullable=False),
+        sa.Column("wave", sa.String(length=60), nullable=False),
+        sa.Column("order", sa.Integer(), nullable=False),
+        sa.Column("source", sa.String(length=200), nullable=False),
+        sa.Column("vm_id", sa.String(length=100), nullable=False),
+        sa.Column("vm_name", sa.String(length=500), nullable=False),
+        sa.Column("vm_uuid", sa.String(length=36), nullable=False),
+        sa.Column("target", sa.String(length=200), nullable=False),
+        sa.Column("options", sa.JSON(), nullable=False),
+        sa.Column("cutover_at", sa.DateTime(), nullable=True),
+        sa.Column("group", sa.String(), nullable=False),
+        sa.Column("depends_on", sa.JSON(), nullable=False),
+        sa.Column("owner", sa.String(), nullable=False),
+        sa.Column("notes", sa.String(), nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.Column("job", sa.String(length=32), nullable=False),
+        sa.Column("unit", sa.String(length=32), nullable=False),
+        sa.Column("held", sa.String(), nullable=False),
+        sa.Column("error", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("again", sa.Integer(), nullable=False),
+        sa.Column("forgiven", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["plan_id"], ["plans.id"], name=op.f("fk_plan_items_plan_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("plan_id", "key", name=op.f("pk_plan_items")),
+    )
     op.create_table(
         "tokens",
         sa.Column("id", sa.String(length=32), nullable=False),
@@ -208,6 +257,8 @@ def downgrade() -> None:
         "sources",
         "sessions",
         "tokens",
+        "plan_items",
+        "plans",
         "operations",
         "limits",
         "jobs",
