@@ -1,15 +1,15 @@
-"""Workbooks that we write, all in memory: text is text, never a formula, a number or a link."""
+"""Workbooks that we write: text is text, never a formula, a number or a link."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Literal
 
 import xlsxwriter
 from xlsxwriter.format import Format
-from xlsxwriter.utility import xl_range_abs
+from xlsxwriter.utility import xl_range, xl_rowcol_to_cell
 from xlsxwriter.worksheet import Worksheet
 
 from app.sheets.cells import Written
@@ -17,10 +17,9 @@ from app.sheets.columns import Column
 
 Look = Literal["head", "state_head", "text", "number", "error", "warning", "link", "prose"]
 
-SPARE_ROWS = 1000  # below the last one, where somebody may add some: drop-down lists go so far
 _NOTE_WIDTH = 280  # pixels
 _MOST_NOTE = 2000  # characters
-_LAST_ROW = 1_048_575  # of any sheet, from 0
+LAST_ROW = 1_048_575  # of any sheet, from 0
 _LOOKS: dict[Look, dict[str, object]] = {
     "head": {"bold": True, "font_color": "#FFFFFF", "bg_color": "#1F4E78", "valign": "vcenter"},
     "state_head": {"bold": True, "font_color": "#FFFFFF", "bg_color": "#595959", "valign": "vcenter"},
@@ -38,9 +37,14 @@ _MOST_NAME = 31  # characters of a sheet's
 
 
 class Book:
-    def __init__(self) -> None:
+    """In memory, which costs some 300 bytes a cell; with a folder for its rows nearly none, but then cells and notes
+    have to be written row by row.
+    """
+
+    def __init__(self, folder: str = "") -> None:
         self._bytes = BytesIO()
-        self._book = xlsxwriter.Workbook(self._bytes, {"in_memory": True})
+        where = {"constant_memory": True, "tmpdir": folder} if folder else {"in_memory": True}
+        self._book = xlsxwriter.Workbook(self._bytes, where)
         self._formats: dict[Look, Format] = {}
 
     def look(self, look: Look) -> Format:
@@ -71,44 +75,20 @@ def head(book: Book, sheet: Worksheet, columns: Sequence[Column], *, look: Look 
     for number, column in enumerate(columns, first):
         sheet.set_column(number, number, column.width, book.look("number" if column.number else "text"))
         sheet.write_string(0, number, column.header, book.look(look))
-        if column.help:
-            note(sheet, 0, number, f"{column.header}\n{column.help}")
+        note(sheet, 0, number, help_of(column))
 
 
-def finish_table(sheet: Worksheet, rows: int, columns: int, *, frozen: int = 0) -> None:
+def help_of(column: Column) -> str:
+    return f"{column.header}\n{column.help}"
+
+
+def settle(sheet: Worksheet, rows: int, columns: int, *, frozen: int = 0) -> None:
     """A sheet with its headers in the first row, which stays in sight, and so do the first columns."""
-    sheet.set_row(0, 20)
     sheet.freeze_panes(1, frozen)
     sheet.autofilter(0, 0, max(rows, 1), max(columns - 1, 0))
-    sheet.ignore_errors({"number_stored_as_text": xl_range_abs(0, 0, _LAST_ROW, max(columns - 1, 0)).replace("$", "")})
+    sheet.ignore_errors({"number_stored_as_text": xl_range(0, 0, LAST_ROW, max(columns - 1, 0))})
     sheet.set_landscape()
     sheet.repeat_rows(0)
-
-
-def offer(sheet: Worksheet, number: int, rows: int, column: Column, formula: str) -> None:
-    """A drop-down list in a column. `formula`: the cells that hold what it offers."""
-    rule: dict[str, object] = {"validate": "list", "source": formula}
-    if column.choices:
-        rule |= {"error_title": "Not in the list", "error_message": column.help[:250]}
-    else:
-        rule |= {"show_error": False}
-    sheet.data_validation(1, number, min(rows + SPARE_ROWS, _LAST_ROW), number, rule)
-
-
-def write_lists(book: Book, name: str, lists: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """A sheet of lists, each below its header. Returns header → the formula of its cells, for those with any."""
-    sheet = book.sheet(name)
-    formulas = {}
-    for number, (header, values) in enumerate(lists.items()):
-        sheet.set_column(number, number, 24, book.look("text"))
-        sheet.write_string(0, number, header, book.look("head"))
-        count = 0
-        for count, value in enumerate(values, 1):
-            write(sheet, count, number, value, book.look("text"))
-        if count:
-            formulas[header] = f"={name}!{xl_range_abs(1, number, count, number)}"
-    sheet.freeze_panes(1, 0)
-    return formulas
 
 
 def write(sheet: Worksheet, row: int, column: int, value: Written, look: Format) -> None:
@@ -132,7 +112,20 @@ def cell_text(text: str) -> str:
 
 def note(sheet: Worksheet, row: int, column: int, text: str) -> None:
     """What is shown while a pointer rests on the cell."""
-    text = _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", cell_text(text[:_MOST_NOTE]))
+    text = _visible(text[:_MOST_NOTE])
     lines = sum(1 + len(line) // 44 for line in text.split("\n"))
     look = {"width": _NOTE_WIDTH, "height": 16 * lines + 12, "font_size": 9, "author": "vmferry"}
     sheet.write_comment(row, column, text, look)
+
+
+def link(book: Book, sheet: Worksheet, row: int, column: int, text: str, *, to: tuple[str, int, int]) -> None:
+    """`text` in a cell that leads to another: `to` is its sheet, its row and its column."""
+    name, *cell = to
+    quoted = name.replace("'", "''")
+    where = f"internal:'{quoted}'!{xl_rowcol_to_cell(*cell)}"
+    sheet.write_url(row, column, where, book.look("link"), _visible(text))
+
+
+def _visible(text: str) -> str:
+    """For where a workbook has no escapes for control characters."""
+    return _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", cell_text(text))

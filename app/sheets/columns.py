@@ -108,3 +108,10 @@ STATE_COLUMNS = (  # an export has them after the others; an import leaves them 
     Column("target UUID", "target_uuid", "The domain's.", 38),
     Column("error", "error", "What ended it, and what helps.", 40),
 )
+
+PROBLEM_COLUMNS = (  # of the sheet Problems; field: of Problem
+    Column("severity", "severity", "error: nothing is imported while there is one. warning: look at it.", 10),
+    Column("place", "place", "The cell. Follow the link.", 18),
+    Column("cause", "cause", "What is wrong.", 80),
+    Column("fix", "fix", "What helps.", 60),
+)

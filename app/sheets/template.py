@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from xlsxwriter.worksheet import Worksheet
 
 from app.domain.plan import Wanted, Wave
-from app.sheets.book import Book, finish_table, head, offer, write, write_lists
+from app.sheets.book import Book, head, settle, write
 from app.sheets.cells import Written, row_cells, wave_cells
-from app.sheets.columns import COLUMNS, LISTS_SHEET, SHEET, STATE_COLUMNS, WAVE_COLUMNS, WAVES_SHEET
+from app.sheets.columns import COLUMNS, SHEET, STATE_COLUMNS, WAVE_COLUMNS, WAVES_SHEET, Column
+from app.sheets.lists import Choices, Lists
 
 FIRST_WAVE = (Wave(name="1"),)
-_MOST_WAVES = 1000  # that the drop-down list of waves looks at
-# The waves of the sheet Waves, as many as are there: whoever adds one finds it in the list.
-_WAVES = f"=OFFSET({WAVES_SHEET}!$A$2,0,0,MAX(1,COUNTA({WAVES_SHEET}!$A$2:$A${_MOST_WAVES + 1})),1)"
-_FROZEN = 1 + [column.field for column in COLUMNS].index("vm_name")
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What is registered, for the drop-down lists. `networks`: whole cells, as "VM Network=default"."""
-
-    sources: Sequence[str] = ()
-    targets: Sequence[str] = ()
-    pools: Sequence[str] = ()
-    networks: Sequence[str] = ()
+FROZEN = 1 + [column.field for column in COLUMNS].index("vm_name")  # columns that stay in sight
 
 
 def template(rows: Sequence[Wanted], choices: Choices, waves: Sequence[Wave] = FIRST_WAVE) -> bytes:
@@ -37,41 +26,29 @@ def workbook(
 ) -> bytes:
     """`states`: for each row the cells of STATE_COLUMNS."""
     book = Book()
-    plan = book.sheet(SHEET)
+    plan, wave_sheet = book.sheet(SHEET), book.sheet(WAVES_SHEET)
     head(book, plan, COLUMNS)
-    columns = COLUMNS
     if states:
         head(book, plan, STATE_COLUMNS, look="state_head", first=len(COLUMNS))
-        columns += STATE_COLUMNS
-    looks = [book.look("number" if column.number else "text") for column in columns]
-    for number, row in enumerate(rows, 1):
-        cells = [*row_cells(row), *(states[number - 1] if states else ())]
-        for place, (cell, look) in enumerate(zip(cells, looks, strict=True)):
-            if cell is not None:
-                write(plan, number, place, cell, look)
-    finish_table(plan, len(rows), len(columns), frozen=_FROZEN)
-
-    wave_sheet = book.sheet(WAVES_SHEET)
     head(book, wave_sheet, WAVE_COLUMNS)
-    for number, wave in enumerate(waves, 1):
-        for place, (cell, column) in enumerate(zip(wave_cells(wave), WAVE_COLUMNS, strict=True)):
-            write(wave_sheet, number, place, cell, book.look("number" if column.number else "text"))
-    finish_table(wave_sheet, len(waves), len(WAVE_COLUMNS))
-
-    lists = write_lists(book, LISTS_SHEET, _lists(choices))
-    for sheet, count, those in ((plan, len(rows), COLUMNS), (wave_sheet, len(waves), WAVE_COLUMNS)):
-        for place, column in enumerate(those):
-            formula = _WAVES if column.offered == "waves" else lists.get(column.header)
-            if formula:
-                offer(sheet, place, count, column, formula)
+    columns: tuple[Column, ...] = (*COLUMNS, *STATE_COLUMNS) if states else COLUMNS
+    cells = [[*row_cells(row), *(states[number] if states else ())] for number, row in enumerate(rows)]
+    waves_cells = [wave_cells(wave) for wave in waves]
+    _fill(book, plan, columns, cells)
+    _fill(book, wave_sheet, WAVE_COLUMNS, waves_cells)
+    settle(plan, len(rows), len(columns), frozen=FROZEN)
+    settle(wave_sheet, len(waves), len(WAVE_COLUMNS))
+    lists = Lists(book, choices)
+    for place, column in enumerate(COLUMNS):
+        lists.offer(plan, place, column, len(rows))
+    for place, column in enumerate(WAVE_COLUMNS):
+        lists.offer(wave_sheet, place, column, len(waves))
     return book.finish()
 
 
-def _lists(choices: Choices) -> dict[str, Sequence[str]]:
-    lists: dict[str, Sequence[str]] = {}
-    for column in (*COLUMNS, *WAVE_COLUMNS):
-        if column.choices:
-            lists[column.header] = column.choices
-        elif column.offered and column.offered != "waves":
-            lists[column.header] = getattr(choices, column.offered)
-    return lists
+def _fill(book: Book, sheet: Worksheet, columns: Sequence[Column], rows: Sequence[Sequence[Written]]) -> None:
+    looks = [book.look("number" if column.number else "text") for column in columns]
+    for number, row in enumerate(rows, 1):
+        for place, (cell, look) in enumerate(zip(row, looks, strict=True)):
+            if cell is not None:
+                write(sheet, number, place, cell, look)

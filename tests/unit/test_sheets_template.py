@@ -14,7 +14,8 @@ from openpyxl.worksheet.worksheet import Worksheet
 
 from app.domain.plan import Gate, Wanted, Wave
 from app.sheets.columns import COLUMNS, WAVE_COLUMNS
-from app.sheets.template import Choices, template
+from app.sheets.lists import Choices
+from app.sheets.template import template
 
 CHOICES = Choices(
     sources=("vc01",), targets=("kvm01", "kvm02"), pools=("default", "ssd"), networks=("VM Network=default",)
