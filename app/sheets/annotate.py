@@ -30,7 +30,7 @@ _NOTES = 20_000  # cells of a sheet that get one: with more, programs are slow t
 _LINKS = 60_000  # Excel takes 65,530 in a sheet
 _NOTED = 10  # problems in one of them
 _MEASURED = 200  # rows that the widths of columns are taken from
-_CELL = re.compile(r"([A-Z]{0,3})([1-9][0-9]{0,6})")
+_CELL = re.compile(r"([A-Z]{0,3})([1-9][0-9]{0,6})(?::[A-Z]{1,3}[0-9]{1,7})?")
 _OURS = {PROBLEMS_SHEET.casefold(), LISTS_SHEET.casefold()}
 _KNOWN = {SHEET.casefold(): (*COLUMNS, *STATE_COLUMNS), WAVES_SHEET.casefold(): WAVE_COLUMNS}
 
@@ -75,7 +75,7 @@ def _marks(problems: Iterable[Problem]) -> dict[str, Marks]:
 
 
 def _cell(place: str) -> tuple[str, int, int] | None:
-    """ "Plan!I14" → ("plan", 13, 8); a row is its first cell."""
+    """ "Plan!I14" → ("plan", 13, 8); a row or an area is its first cell."""
     name, _, address = place.rpartition("!")
     found = _CELL.fullmatch(address)
     if not (name and found and int(found[2]) <= LAST_ROW):
@@ -140,9 +140,7 @@ def _look(cell: Cell, problems: Sequence[Problem], *, head: bool) -> Look:
 
 def _written(cell: Cell) -> Written:
     """A date becomes text, to which a zone can be added."""
-    if isinstance(cell, Moment):
-        return cell.text.replace("T", " ")
-    return cell.text if isinstance(cell, Fault) else cell
+    return cell.text if isinstance(cell, Moment | Fault) else cell
 
 
 def _told(problems: Sequence[Problem]) -> str:

@@ -60,9 +60,9 @@ def test_a_warning_is_amber_and_an_error_is_stronger() -> None:
 
 
 def test_an_empty_cell_a_row_and_a_cell_beyond_all_can_be_wrong() -> None:
-    places = ["Plan!D2", "Plan!3", "Plan!ZZ9", "Waves!A1"]
+    places = ["Plan!D2", "Plan!3", "Plan!ZZ9", "Plan!B2:C3", "Waves!A1"]
     back = opened(Workbook("plan.xlsx", (plan(Wanted(), Wanted()),)), [Problem(place, "why") for place in places])
-    for cell in ("D2", "A3", "ZZ9"):
+    for cell in ("D2", "A3", "ZZ9", "B2"):
         assert back["Plan"][cell].fill.fgColor.rgb == ERROR
     assert [row[1] for row in back["Problems"].iter_rows(min_row=2, values_only=True)] == places
 
@@ -108,7 +108,7 @@ def test_columns_are_known_wherever_they_stand() -> None:
 
 
 def test_cells_keep_their_kinds() -> None:
-    cells = ("=1+1", 7, 1.5, True, Moment("2026-12-05T22:00:00"), Fault("#REF!"), None, "00123", "x", 2**70)
+    cells = ("=1+1", 7, 1.5, True, Moment("2026-12-05 22:00:00"), Fault("#REF!"), None, "00123", "x", 2**70)
     row = opened(Workbook("a.csv", (sheet("a", cells),)), [])["a"][1]
     assert [cell.value for cell in row] == [
         "=1+1",
