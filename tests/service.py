@@ -26,7 +26,7 @@ class Service:
     def __init__(self, home: Path, **settings: str) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self.home = home
-        bind = f"127.0.0.1:{_free_port()}"
+        bind = f"127.0.0.1:{free_port()}"
         self.url = f"http://{bind}"
         self.log = home / "service.log"
         kept = {key: value for key, value in os.environ.items() if not key.startswith("VMFERRY_")}
@@ -90,7 +90,7 @@ class Service:
                 return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

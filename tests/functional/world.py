@@ -1,0 +1,507 @@
+"""A service in the middle of its work, filled by hand: moves in every state, as workers would have left them."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from app.domain.boot import Boot, Rung
+from app.domain.contract import compare
+from app.domain.job import Beat, Job, Pause
+from app.domain.lifecycle import pending_steps
+from app.domain.models import (
+    VM,
+    Check,
+    Concern,
+    Disk,
+    DiskProgress,
+    Domain,
+    GuestFacts,
+    GuestReport,
+    ImageOptions,
+    Leftover,
+    Nic,
+    Pool,
+    PowerState,
+    Progress,
+    StepRecord,
+    TargetFacts,
+    Tls,
+)
+from app.domain.move import MoveOptions, OnFailure, Strategy
+from app.domain.states import STEPS, JobState
+from app.settings import Settings
+from app.store import rows
+from app.store.engine import writing
+from app.store.store import Store
+
+GIB = 1 << 30
+MIB = 1 << 20
+SOURCE, TARGET, OTHER = "vcenter-fra", "kvm01", "kvm03"
+NETWORKS = ("VM Network", "DMZ", "Backup")
+_TOOK = {
+    "preflight": 4,
+    "shutdown": 38,
+    "transfer": 640,
+    "verify_copy": 210,
+    "convert": 95,
+    "define": 2,
+    "boot_check": 71,
+    "finalise": 3,
+}
+_SAID = {
+    "preflight": "2 concerns, no blocker",
+    "shutdown": "the guest shut itself down",
+    "transfer": "2 disks, 31.4 GiB in 640 s",
+    "verify_copy": "31.4 GiB read back, 32154 extents are the same",
+    "convert": "virt-v2v 2.2.0: virtio for disks and network",
+    "define": "domain defined",
+    "boot_check": "up after 71 s, seen by its agent",
+    "finalise": "annotated where it went",
+}
+
+
+class World:
+    """`source`, `target`: registered ids. `jobs`: the VM's name → the id of its move."""
+
+    def __init__(self, settings: Settings, store: Store, vms: int = 24) -> None:
+        self.settings = settings
+        self.store = store
+        self.now = rows.now().replace(microsecond=0)
+        self.vms = [vm(number) for number in range(1, vms + 1)]
+        self.jobs: dict[str, str] = {}
+        self._register()
+
+    def _register(self) -> None:
+        store = self.store
+        source = store.sources.add(
+            name=SOURCE,
+            kind="vcenter",
+            host="vcenter.fra.example",
+            tls=Tls(),
+            username="mover@vsphere.local",
+            password="x",
+        )
+        target = store.targets.add(
+            name=TARGET,
+            kind="libvirt",
+            uri="qemu:///system",
+            pool="default",
+            image=ImageOptions(),
+            networks={"VM Network": "default", "DMZ": "bridge:br-dmz"},
+        )
+        other = store.targets.add(
+            name=OTHER,
+            kind="libvirt",
+            uri="qemu:///system",
+            pool="nvme01",
+            image=ImageOptions(format="raw"),
+            networks={"*": "ovs:br0"},
+        )
+        self.source, self.target = source.id, target.id
+        store.workers.save_inventory(source.id, "5a0e3c8e-vcenter", self.vms)
+        store.workers.save_source_checks(
+            source.id,
+            "",
+            [
+                Check(name="reachable", ok=True, detail="vCenter Server 8.0.2 in 41 ms"),
+                Check(name="certificate", ok=True, detail="pinned, ends 2027-03-01"),
+                Check(name="privileges", ok=True, detail="all 14 that a move needs"),
+            ],
+        )
+        store.workers.save_target_facts(
+            target.id,
+            facts(),
+            [
+                Check(name="libvirt", ok=True, detail="9.0.0"),
+                Check(name="pool default", ok=True, detail="1.1 TiB free"),
+            ],
+        )
+        store.workers.save_target_facts(
+            other.id,
+            facts(pools=(pool("nvme01", 900, 120), pool("ssd", 2000, 1500))),
+            [
+                Check(name="libvirt", ok=True, detail="9.0.0"),
+                Check(name="virt-v2v-in-place", ok=False, detail="not installed", remedy="apt install virt-v2v"),
+            ],
+        )
+        store.operations.ask("check_target", target.id)
+        store.workers.beat(Beat(executor="4be17a02c9d14f3e9", count=812, boot_id="b", pid=4127, pid_started=1))
+
+    def move(self, number: int, state: JobState, *, done: str = "", minutes: float = 30, **changes: Any) -> Job:
+        """A move of a VM as it stands. `done`: the last step that has ended; `minutes`: since it was asked for."""
+        guest = self.vms[number - 1]
+        options = changes.pop("options", MoveOptions())
+        at = self.now - timedelta(minutes=minutes)
+        fields: dict[str, Any] = {
+            "id": rows.new_id(),
+            "vm_id": guest.id,
+            "vm_name": guest.name,
+            "source_id": self.source,
+            "source_name": SOURCE,
+            "target_id": self.target,
+            "target_name": TARGET,
+            "options": options,
+            "state": state,
+            "vm": guest,
+            "created_at": at,
+            "started_at": at + timedelta(seconds=2) if done or state is JobState.RUNNING else None,
+        }
+        job = Job.model_validate(fields)
+        steps, ended = stepped(pending_steps(job), at, done, under_way=state in (JobState.RUNNING, JobState.PAUSED))
+        fields |= {"steps": steps}
+        if state in (
+            JobState.SUCCEEDED,
+            JobState.FAILED,
+            JobState.CANCELLED,
+            JobState.ROLLED_BACK,
+            JobState.ROLLBACK_FAILED,
+        ):
+            fields["ended_at"] = ended
+        part = (
+            1.0
+            if "transfer" in STEPS[Strategy.COLD][: STEPS[Strategy.COLD].index(done) + 1 if done else 0]
+            else 0.43
+            if done == "shutdown"
+            else 0.0
+        )
+        if part:
+            disks = copied(guest, part)
+            fields |= {"disks": disks, "progress": totals(disks, 118.0 * MIB if part < 1 else None)}
+        if state is JobState.RUNNING:
+            fields["phase"] = next(step.name for step in steps if step.state == "running")
+        job = Job.model_validate(fields | changes)
+        with writing(self.store.engine) as connection:
+            rows.insert(connection, job, f"5a0e3c8e-vcenter:{job.vm_id}")
+            rows.save(connection, job)  # which lets go of its VM where it has ended
+            for step in job.steps:
+                if step.state in ("succeeded", "failed"):
+                    rows.add_event(connection, job.id, "job.step", f"{step.name} started")
+                    said = step.detail or (step.error or {}).get("message", "")
+                    rows.add_event(
+                        connection,
+                        job.id,
+                        "job.step",
+                        f"{step.name} {step.state}: {said}",
+                        level="error" if step.error else "info",
+                    )
+            if job.phase == "transfer":
+                for turn in range(40):
+                    rate = (90 + 38 * ((turn * 7919) % 11) / 11 + turn * 0.6) * MIB
+                    data = {"progress": Progress(rate=rate).to_dict(), "disks": []}
+                    rows.add_event(connection, job.id, "job.progress", "", level="debug", data=data)
+        self.jobs[job.vm_name] = job.id
+        return job
+
+    def fill_with_moves(self) -> None:
+        """One in every state, the last asked for first."""
+        error = {
+            "code": "conversion_failed",
+            "message": "virt-v2v could not make an initramfs with virtio: /boot is full",
+            "hint": "Free 60 MiB in the guest's /boot, or leave the old kernels out; then retry.",
+            "retryable": False,
+            "stderr_tail": "cp: error writing '/boot/initrd.img-5.10': No space left on device\n"
+            "virt-v2v: error: libguestfs error: sh: update-initramfs failed",
+        }
+        self.succeeded(1)
+        self.move(2, JobState.SUCCEEDED, done="finalise", minutes=170)
+        self.move(3, JobState.RUNNING, done="shutdown", minutes=9)
+        self.move(4, JobState.RUNNING, done="verify_copy", minutes=21)
+        failed = self.move(
+            5,
+            JobState.FAILED,
+            done="verify_copy",
+            minutes=44,
+            error=error,
+            options=MoveOptions(on_failure=OnFailure.HOLD),
+        )
+        self._fail_step(failed, "convert", error)
+        self.move(
+            6,
+            JobState.PAUSED,
+            done="shutdown",
+            minutes=61,
+            pause=Pause(
+                by="space",
+                since=self.now,
+                detail="pool default of kvm01 is full",
+                path="/pool",
+                resume_at_bytes=40 * GIB,
+            ),
+        )
+        self.move(7, JobState.CANCELLED, done="preflight", minutes=70)
+        self.move(8, JobState.ROLLED_BACK, done="define", minutes=80)
+        self.move(
+            9,
+            JobState.ROLLBACK_FAILED,
+            done="define",
+            minutes=90,
+            leftovers=(
+                Leftover(
+                    what="volume vmferry-1f2e3d4c5b6a-0.qcow2 in pool default",
+                    cause="the pool is not active",
+                    command="virsh vol-delete --pool default vmferry-1f2e3d4c5b6a-0.qcow2",
+                ),
+            ),
+        )
+        self.move(10, JobState.ROLLING_BACK, done="transfer", minutes=14)
+        self.move(11, JobState.QUEUED, minutes=1)
+
+    def succeeded(self, number: int) -> Job:
+        """With all that a guest leaves which came up: a ladder, pictures, a contract."""
+        before = GuestFacts(
+            hostname="web01.fra.example",
+            addresses={"00:50:56:00:00:01": ("10.20.0.11/24",)},
+            routes=("default via 10.20.0.1",),
+            dns=("10.20.0.2", "10.20.0.3"),
+            mounts=("/", "/boot", "/srv"),
+            kernel="6.1.0-28-amd64",
+            machine_id="c4f1b2a09d7e",
+            services=("cron.service", "nginx.service", "open-vm-tools.service", "ssh.service"),
+            static=("10.20.0.11/24",),
+        )
+        after = before.model_copy(
+            update={
+                "services": ("cron.service", "nginx.service", "qemu-guest-agent.service", "ssh.service"),
+                "mounts": ("/", "/boot"),
+            }
+        )
+        contract = compare(before, after)
+        climbed: Sequence[tuple[str, float, str]] = (
+            ("defined", 0, "libvirt has it"),
+            ("running", 1.2, "the domain runs"),
+            ("firmware", 4.1, "SeaBIOS handed over: GRUB"),
+            ("kernel", 9.7, "Linux version 6.1.0-28-amd64"),
+            ("userland", 16.3, "systemd[1]: Detected virtualization kvm"),
+            ("seen", 71, "agent: web01.fra.example"),
+            ("contract", 74, contract.told),
+        )
+        rungs = tuple(
+            Rung.model_validate({"name": name, "state": "reached", "seconds": at, "detail": said})
+            for name, at, said in climbed
+        )
+        boot = Boot(
+            kind="agent",
+            detail="web01.fra.example answers",
+            seconds=71,
+            rungs=(*rungs, Rung(name="port", state="skipped", detail="no port was asked for")),
+            contract=contract,
+        )
+        job = self.move(
+            number,
+            JobState.SUCCEEDED,
+            done="finalise",
+            minutes=190,
+            boot=boot,
+            domain_uuid=self.vms[number - 1].uuid,
+            guest=GuestReport(
+                converter="virt-v2v 2.2.0",
+                reason="it is the reference for this guest system",
+                os="debian12",
+                before=before,
+            ),
+            concerns=(
+                Concern(
+                    code="snapshots_present",
+                    severity="warning",
+                    cause="it has 2 snapshots: only what they come to is moved",
+                    remedy="Remove them first if nobody needs them.",
+                ),
+                Concern(
+                    code="contract_changed",
+                    severity="warning",
+                    cause="the guest runs, but is not as it was: mounts: -/srv",
+                    remedy="See the job's contract, and mend it in the guest; or roll the job back.",
+                ),
+            ),
+        )
+        folder = self.settings.job_folder(job.id)
+        folder.mkdir(parents=True)
+        for place, name in enumerate(("firmware", "kernel", "seen")):
+            (folder / f"console-{name}.png").write_bytes(console(place))
+        return job
+
+    def _fail_step(self, job: Job, name: str, error: dict[str, Any]) -> None:
+        with writing(self.store.engine) as connection:
+            steps = tuple(
+                step.model_copy(
+                    update={
+                        "state": "failed",
+                        "error": error,
+                        "attempts": 1,
+                        "started_at": self.now - timedelta(minutes=24),
+                        "ended_at": self.now - timedelta(minutes=23),
+                    }
+                )
+                if step.name == name
+                else step
+                for step in job.steps
+            )
+            rows.save(connection, job.model_copy(update={"steps": steps}))
+            rows.add_event(connection, job.id, "job.step", f"{name} failed: {error['message']}", level="error")
+
+
+ROLES = ("web", "app", "db", "cache", "mail", "files", "jump", "ci")
+
+
+def vm(number: int) -> VM:
+    role = ROLES[(number - 1) % len(ROLES)]
+    size = (8, 20, 40, 16)[number % 4] * GIB
+    disks = [
+        Disk(
+            key=2000,
+            label="Hard disk 1",
+            capacity_bytes=size,
+            controller="pvscsi",
+            path=f"[ds-fra-{number % 3 + 1}] {role}{number:02}/{role}{number:02}.vmdk",
+        )
+    ]
+    if role == "db":
+        disks.append(
+            Disk(
+                key=2001,
+                label="Hard disk 2",
+                capacity_bytes=3 * size,
+                controller="pvscsi",
+                path=f"[ds-fra-2] {role}{number:02}/data.vmdk",
+            )
+        )
+    return VM(
+        id=f"vm-{1000 + number}",
+        name=f"{role}{number:02}",
+        uuid=f"4200c1d2-0000-4000-8000-{number:012x}",
+        power_state=PowerState.OFF if number % 9 == 0 else PowerState.ON,
+        cpus=(2, 4, 8)[number % 3],
+        memory_bytes=(2, 4, 8, 16)[number % 4] * GIB,
+        guest_id="windows2019srv_64Guest" if role == "mail" else "debian12_64Guest",
+        guest_name="Microsoft Windows Server 2019" if role == "mail" else "Debian GNU/Linux 12 (64-bit)",
+        hostname=f"{role}{number:02}.fra.example",
+        tools="not_running" if number % 9 == 0 else "running",
+        snapshots=("before update",) if number % 7 == 0 else (),
+        firmware="efi" if role == "mail" else "bios",
+        disks=tuple(disks),
+        nics=(
+            Nic(
+                key=4000,
+                label="Network adapter 1",
+                mac=f"00:50:56:00:{number // 256:02x}:{number % 256:02x}",
+                network=NETWORKS[number % 2],
+                adapter="vmxnet3",
+                slot=192,
+                addresses=(f"10.20.{number // 250}.{number % 250 + 1}/24",),
+            ),
+        ),
+        host=f"esx{number % 4 + 1:02}.fra.example",
+        cluster="FRA-Prod",
+        datacenter="Frankfurt",
+        folder=f"Production/{role}",
+    )
+
+
+def pool(name: str, capacity: int, free: int) -> Pool:
+    return Pool(
+        name=name,
+        type="dir",
+        path=f"/var/lib/libvirt/{name}",
+        active=True,
+        capacity_bytes=capacity * GIB,
+        free_bytes=free * GIB,
+    )
+
+
+def facts(**changes: Any) -> TargetFacts:
+    fields: dict[str, Any] = {
+        "hypervisor": "QEMU 7.2.0, libvirt 9.0.0",
+        "accelerator": "kvm",
+        "pools": (pool("default", 2048, 1127), pool("ssd", 512, 93)),
+        "networks": ("default", "lab"),
+        "domains": (Domain(uuid="4200c1d2-1111-4000-8000-000000000001", name="taken"),),
+        "tools": {"virt-v2v-in-place": "2.2.0", "qemu-img": "7.2.0"},
+    }
+    return TargetFacts.model_validate(fields | changes)
+
+
+def stepped(
+    steps: Sequence[StepRecord], at: datetime, done: str, *, under_way: bool
+) -> tuple[tuple[StepRecord, ...], datetime]:
+    """The steps up to `done` have ended one after the other; with `under_way` the next one runs. And when that was."""
+    made: list[StepRecord] = []
+    over = not done
+    for step in steps:
+        if not over:
+            ended = at + timedelta(seconds=_TOOK[step.name])
+            made.append(
+                StepRecord(
+                    name=step.name,
+                    state="succeeded",
+                    attempts=1,
+                    started_at=at,
+                    ended_at=ended,
+                    detail=_SAID[step.name],
+                )
+            )
+            at, over = ended, step.name == done
+        elif under_way:
+            made.append(StepRecord(name=step.name, state="running", attempts=1, started_at=at))
+            under_way = False
+        else:
+            made.append(step)
+    return tuple(made), at
+
+
+def copied(guest: VM, part: float) -> tuple[DiskProgress, ...]:
+    return tuple(
+        DiskProgress(
+            key=disk.key,
+            label=disk.label,
+            capacity_bytes=disk.capacity_bytes,
+            bytes_done=int(disk.capacity_bytes * part * 0.62),
+            bytes_skipped=int(disk.capacity_bytes * part * 0.38),
+            wire_bytes=int(disk.capacity_bytes * part * 0.4),
+            verified_bytes=disk.capacity_bytes if part == 1 else 0,
+        )
+        for disk in guest.disks
+    )
+
+
+def totals(disks: Sequence[DiskProgress], rate: float | None) -> Progress:
+    total, done, skipped = (
+        sum(getattr(disk, name) for disk in disks) for name in ("capacity_bytes", "bytes_done", "bytes_skipped")
+    )
+    return Progress(
+        bytes_done=done,
+        bytes_total=total,
+        bytes_skipped=skipped,
+        rate=rate,
+        eta_s=(total - done - skipped) / rate if rate else None,
+    )
+
+
+def console(place: int) -> bytes:
+    """A PNG that looks like a text console from afar: rows of grey on black."""
+    width, height = 640, 480
+    lines = []
+    for y in range(height):
+        text = y % 16 in range(4, 12) and y // 16 < 6 + place * 10
+        length = 40 + (y // 16 * 7919 + place * 31) % 420
+        lines.append(
+            b"\x00"
+            + b"".join(
+                b"\xb0" if text and 8 <= x < length and x % 9 < 6 and (x // 9 + y // 16) % 6 else b"\x00"
+                for x in range(width)
+            )
+        )
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"".join(lines)))
+        + chunk(b"IEND", b"")
+    )
