@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
+from app.domain.described import Described
 from app.domain.move import MoveOptions
 from app.domain.value import Value
 
@@ -157,6 +158,7 @@ class Wanted:
     depends_on: tuple[str, ...] = ()  # VM ids, UUIDs or names
     owner: str = ""
     notes: str = ""
+    described: Described | None = None  # what an inventory tool said of it
     places: Mapping[str, str] = field(default_factory=dict)
 
     def place(self, name: str = "") -> str:

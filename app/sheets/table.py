@@ -9,7 +9,7 @@ from typing import TypeVar
 from app.domain.plan import Problem
 from app.domain.spelling import plain
 from app.sheets.known import squeezed
-from app.sheets.values import Wrong
+from app.sheets.values import Wrong, is_number, text
 from app.sheets.workbook import Cell, Row, Sheet, corners
 
 _LOOKED_AT = 20  # rows in which headers may stand
@@ -60,6 +60,14 @@ class Record:
             header = self.table.headers[name]
             self.table.note(self.place(name), f"{header}: {wrong.cause}", wrong.fix, code=wrong.code)
             return default
+
+    def doubt_number(self, name: str, *, error: bool) -> None:
+        """A name in a cell of numbers has lost the zeros that it may have begun with."""
+        cell = self.cell(name)
+        if is_number(cell):
+            cause = f"{self.table.headers[name]}: {text(cell)} is a number: zeros that it began with are lost"
+            fix = "Format the cell as text, and write the name anew."
+            self.table.note(self.place(name), cause, fix, error=error, code="name_is_number")
 
 
 @dataclass

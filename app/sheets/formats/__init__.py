@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from app.domain.errors import UnreadableSheet
 from app.domain.plan import WantedPlan
-from app.sheets.formats import names, plan
+from app.sheets.formats import azure_migrate, live_optics, names, plan, rvtools
 from app.sheets.workbook import Workbook
 
-_FORMATS = (plan.understand, names.understand)
+_FORMATS = (
+    rvtools.understand,
+    live_optics.understand,
+    azure_migrate.understand,
+    plan.understand,
+    names.understand,
+)
 
 
 def understand(workbook: Workbook) -> WantedPlan:
@@ -15,6 +21,10 @@ def understand(workbook: Workbook) -> WantedPlan:
     for understand in _FORMATS:
         found = understand(workbook)
         if found is not None:
+            if not found.rows and not found.problems:
+                raise UnreadableSheet(
+                    f"{workbook.filename} has headers, and no VM below them", "Give each VM a row.", code="sheet_empty"
+                )
             return found
     seen = ", ".join(sheet.name for sheet in workbook.sheets[:5])
     raise UnreadableSheet(

@@ -110,7 +110,9 @@ def _rows(table: Table) -> tuple[Wanted, ...]:
             )
             continue
         read = {field: record.value(field, *_READ[field]) for field in table.columns if field in _READ}
-        _doubt_numbers(record)
+        unsure = not any(record.cell(field) for field in ("vm_id", "vm_uuid"))
+        for field, error in (("vm_name", unsure), ("vm_id", True), ("vm_uuid", True), ("target_name", False)):
+            record.doubt_number(field, error=error)
         rows.append(Wanted(include=include, places=record.places, **read))
     return tuple(rows)
 
@@ -135,21 +137,6 @@ def _include(record: Record) -> bool | None:
         return None
     wrong: bool | None = False
     return record.value("include", values.yes_no, wrong)
-
-
-def _doubt_numbers(record: Record) -> None:
-    """A name in a cell of numbers has lost the zeros that it may have begun with."""
-    identified = record.cell("vm_id") is not None or record.cell("vm_uuid") is not None
-    for field, harm in (("vm_name", not identified), ("vm_id", True), ("vm_uuid", True), ("target_name", False)):
-        cell = record.cell(field)
-        if values.is_number(cell):
-            record.table.note(
-                record.place(field),
-                f"{record.table.headers[field]}: {values.text(cell)} is a number: zeros that it began with are lost",
-                "Format the cell as text, and write the name anew.",
-                error=harm,
-                code="name_is_number",
-            )
 
 
 def _waves(workbook: Workbook) -> tuple[tuple[Wave, ...], Mapping[str, str], list[Problem]]:
