@@ -154,7 +154,7 @@ class Runner:
     def _rest_until_room(self, job_id: str, step: str, folder: Path, error: dict[str, Any]) -> None:
         job = self._store.job(job_id)
         ours = folder.is_relative_to(self._adapters.home)
-        pool = "" if ours else self._store.target(job.target_id).pool
+        pool = "" if ours else job.options.for_target(self._store.target(job.target_id)).pool
         room = waits_for_room(job, folder, self._adapters.room(folder), pool, self._adapters.clock.now())
         self._store.rest(job_id, step, room=room, error=error)
 

@@ -133,6 +133,7 @@ _POINTERS = {
     "profile_needs_cpus": "/options/profile",
     "profile_needs_huge_pages": "/options/profile",
     "profile_needs_direct_io": "/options/profile",
+    "pool_unknown": "/options/pool",
     "pool_missing": "/target",
     "pool_inactive": "/target",
     "pool_type_unsupported": "/target",

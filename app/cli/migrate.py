@@ -14,7 +14,7 @@ from app.cli.inventory import read_once
 from app.cli.output import Output, OutputOption
 from app.cli.passwords import LUKS_HELP, read_disk_keys
 from app.cli.rates import RATE_HELP, parse_limit
-from app.cli.targets import NETWORK_HELP, pairs
+from app.cli.targets import NETWORK_HELP, Format, pairs
 from app.cli.watch import watch
 from app.domain.hostdevs import GRAMMAR
 from app.domain.models import Transport
@@ -39,6 +39,12 @@ def migrate(
     vm: Annotated[str, typer.Argument(help="The VM's name or id.")],
     target: Annotated[str, typer.Option(help="The target; may be left out when there is one only.")] = "",
     target_name: Annotated[str, typer.Option(help="The name it shall have there.")] = "",
+    pool: Annotated[str, typer.Option(help="A pool of the target; unless given, the target's own.")] = "",
+    image_format: Annotated[
+        Format | None, typer.Option("--format", help="Of its disks; unless given, the target's own.")
+    ] = None,
+    cpus: Annotated[int | None, typer.Option(help="How many; unless given, as many as it has.", min=1)] = None,
+    memory_mib: Annotated[int | None, typer.Option(help="In MiB; unless given, what it has.", min=4)] = None,
     strategy: Annotated[Strategy, typer.Option(help="disk_only: neither converted nor booted.")] = Strategy.COLD,
     on_failure: Annotated[
         OnFailure, typer.Option(help="rollback: the source runs again as it did. hold: the copy is kept for a retry.")
@@ -90,6 +96,10 @@ def migrate(
             "strategy": strategy.value,
             "on_failure": on_failure.value,
             "target_name": target_name,
+            "pool": pool,
+            "format": image_format.value if image_format else "",
+            "cpus": cpus,
+            "memory_bytes": None if memory_mib is None else memory_mib << 20,
             "networks": pairs(network or []),
             "power_on": power_on,
             "force_power_off": force_power_off,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from app.domain.hostdevs import parse_card
-from app.domain.models import VM, Nic, PowerState, TargetSpec, Transport
+from app.domain.models import VM, ImageOptions, Nic, PowerState, TargetSpec, Transport
 from app.domain.networks import LAST_VLAN, Attachment
 from app.domain.networks import parse as parse_attachment
 from app.domain.value import Value
@@ -44,6 +45,10 @@ class MoveOptions(Value):
     strategy: Strategy = Strategy.COLD
     on_failure: OnFailure = OnFailure.ROLLBACK
     target_name: str = ""  # empty: the VM's own name
+    pool: Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f/]*$")] = ""  # empty: the target's
+    format: Literal["", "qcow2", "raw"] = ""  # empty: the target's
+    cpus: int | None = Field(default=None, ge=1, le=4096)  # None: as many as it has
+    memory_bytes: int | None = Field(default=None, ge=4 << 20, le=64 << 40, multiple_of=1 << 20)  # None: what it has
     networks: dict[str, str] = Field(default_factory=dict)  # over the target's own map
     leave_tpm: bool = False  # what a virtual TPM keeps is not needed: BitLocker is suspended, LUKS has another key
     force_power_off: bool = False  # allows a hard power-off where Tools cannot shut the guest down
@@ -58,6 +63,36 @@ class MoveOptions(Value):
     boot_network: Literal["isolated", "real"] = "isolated"  # where it is until its boot check has passed
     boot_port: int | None = Field(default=None, ge=1, le=65535)  # TCP, has to answer when all is done
 
+    def for_target(self, target: TargetSpec) -> TargetSpec:
+        """A target as this move uses it."""
+        changes: dict[str, object] = {"pool": self.pool} if self.pool else {}
+        if self.format and self.format != target.image.format:
+            changes["image"] = _as_format(target.image, self.format)
+        return target.model_copy(update=changes)
+
+    def for_vm(self, vm: VM) -> VM:
+        """A VM as it shall be on the target. What it was granted for all its CPUs or memory goes with their number."""
+        changes: dict[str, object] = {}
+        if self.cpus is not None:
+            changes["cpus"] = self.cpus
+            changes["cpu_shares"] = vm.cpu_shares and max(1, vm.cpu_shares * self.cpus // vm.cpus)
+        if self.memory_bytes is not None:
+            changes["memory_bytes"] = self.memory_bytes
+            if vm.memory_reservation_bytes >= vm.memory_bytes > 0:
+                changes["memory_reservation_bytes"] = self.memory_bytes
+        return vm.model_copy(update=changes)
+
+
+def _as_format(image: ImageOptions, wanted: Literal["qcow2", "raw"]) -> ImageOptions:
+    """What only qcow2 has is left out of raw."""
+    changes: dict[str, object] = {"format": wanted}
+    if wanted == "raw":
+        plain = ImageOptions()
+        changes |= {"cluster_kib": plain.cluster_kib, "compressed": plain.compressed}
+        if image.preallocation == "metadata":
+            changes["preallocation"] = "off"
+    return image.model_copy(update=changes)
+
 
 class Reservation(Value):
     """What an unfinished job will still write to a pool, at most."""
@@ -68,13 +103,28 @@ class Reservation(Value):
 
 
 class Move(Value):
-    """One VM, one target, the options: what preflight judges and what the hardware table maps."""
+    """One VM, one target, the options: what preflight judges and what the hardware table maps.
+
+    Made by `of`, both are as the options want them.
+    """
 
     job_id: str
     vm: VM
     target: TargetSpec
     options: MoveOptions = MoveOptions()
     reserved: tuple[Reservation, ...] = ()  # what other jobs will still write to the target's pool
+
+    @classmethod
+    def of(
+        cls, job_id: str, vm: VM, target: TargetSpec, options: MoveOptions, reserved: Iterable[Reservation] = ()
+    ) -> Self:
+        return cls(
+            job_id=job_id,
+            vm=options.for_vm(vm),
+            target=options.for_target(target),
+            options=options,
+            reserved=tuple(reserved),
+        )
 
     @property
     def domain_name(self) -> str:

@@ -28,7 +28,7 @@ class JobStore(Protocol):
         ...
 
     def sharing_pool(self, job_id: str) -> list[Job]:
-        """Jobs that wait, run or are paused and whose target has the same pool, itself among them, oldest first."""
+        """Jobs that wait, run or are paused and write to the same pool, itself among them, oldest first."""
         ...
 
     def transition(

@@ -13,7 +13,15 @@ FILE_POOLS = ("dir", "fs", "netfs")
 def check(move: Move, facts: TargetFacts) -> Iterable[Concern]:
     name = move.target.pool
     pool = facts.pool(name)
-    if pool is None:
+    if pool is None and move.options.pool:
+        usable = ", ".join(pool.name for pool in facts.pools if pool.type in FILE_POOLS) or "none"
+        yield Concern(
+            code="pool_unknown",
+            severity="blocker",
+            cause=f"{move.target.name} has no storage pool {name}, which this move asks for",
+            remedy=f"Ask for one of its pools: {usable}. One made since is known after a check of the target.",
+        )
+    elif pool is None:
         known = ", ".join(pool.name for pool in facts.pools) or "none"
         yield Concern(
             code="pool_missing",

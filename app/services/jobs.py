@@ -27,6 +27,7 @@ FRESH = timedelta(minutes=1)
 OF_THE_REQUEST = frozenset(  # another request puts these right
     {
         "domain_name_invalid",
+        "pool_unknown",
         "network_not_mapped",
         "network_invalid",
         "passthrough_device",
@@ -144,7 +145,8 @@ class Jobs:
             raise PreflightFailed(concerns)
 
     def _move(self, job_id: str, listed: ListedVM, to: RegisteredTarget, options: MoveOptions) -> Move:
-        return planned(job_id, listed.vm, to, options, reservations(self._store.requests.sharing_pool(to.id)))
+        reserved = reservations(self._store.requests.sharing_pool(to.id, options.pool))
+        return planned(job_id, listed.vm, to, options, reserved)
 
     def _resolve(self, source: str, vm: str, target: str) -> tuple[RegisteredSource, ListedVM, RegisteredTarget]:
         from_ = self._store.sources.get(source)
@@ -153,7 +155,7 @@ class Jobs:
 
 
 def _planned_xml(move: Move, to: RegisteredTarget) -> str:
-    pool = to.facts.pool(to.pool) if to.facts else None
+    pool = to.facts.pool(move.target.pool) if to.facts else None
     if pool is None or to.facts is None:
         return ""
     paths = [f"{pool.path}/{move.volume_name(index)}" for index in range(len(move.vm.disks))]

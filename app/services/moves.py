@@ -14,7 +14,7 @@ def planned(job_id: str, vm: VM, to: RegisteredTarget, options: MoveOptions, res
     target = TargetSpec(
         id=to.id, name=to.name, kind=to.kind, uri=to.uri, pool=to.pool, image=to.image, networks=to.networks
     )
-    return Move(job_id=job_id, vm=vm, target=target, options=options, reserved=tuple(reserved))
+    return Move.of(job_id, vm, target, options, reserved)
 
 
 def facts_of(to: RegisteredTarget) -> TargetFacts:

@@ -45,7 +45,8 @@ class SqlJobStore:
 
     def sharing_pool(self, job_id: str) -> list[Job]:
         with reading(self._engine) as connection:
-            return rows.sharing_pool(connection, rows.load(connection, job_id).target_id)
+            job = rows.load(connection, job_id)
+            return rows.sharing_pool(connection, job.target_id, job.options.pool)
 
     def transition(
         self, job_id: str, to: JobState, *, error: dict[str, Any] | None = None, leftovers: Sequence[Leftover] = ()

@@ -30,10 +30,10 @@ class JobRequests:
             submit(connection, self._box, job, limit, keys)
         return job
 
-    def sharing_pool(self, target_id: str) -> list[Job]:
-        """Jobs that may still write to the pool of a target, under whichever name it is registered."""
+    def sharing_pool(self, target_id: str, pool: str = "") -> list[Job]:
+        """As rows.sharing_pool."""
         with reading(self._engine) as connection:
-            return rows.sharing_pool(connection, target_id)
+            return rows.sharing_pool(connection, target_id, pool)
 
     def list(
         self,

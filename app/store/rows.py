@@ -51,11 +51,17 @@ def load(connection: sa.Connection, job_id: str, *, lock: bool = False) -> Job:
     return to_job(row)
 
 
-def sharing_pool(connection: sa.Connection, target_id: str) -> list[Job]:
-    """Jobs that may still write to the pool of a target, under whichever name it is registered, oldest first."""
+def sharing_pool(connection: sa.Connection, target_id: str, pool: str = "") -> list[Job]:
+    """Jobs that may still write to a pool of a target, under whichever name it is registered, oldest first.
+
+    `pool`: "" is the target's own.
+    """
     mine = sa.select(targets.c.uri, targets.c.pool).where(targets.c.id == target_id).subquery()
-    same = sa.select(targets.c.id).join(mine, sa.and_(targets.c.uri == mine.c.uri, targets.c.pool == mine.c.pool))
-    query = sa.select(jobs).where(jobs.c.target_id.in_(same), jobs.c.state.in_(WRITERS))
+    wanted = sa.literal(pool) if pool else mine.c.pool
+    used = sa.func.coalesce(sa.func.nullif(jobs.c.options["pool"].as_string(), ""), targets.c.pool)
+    same = sa.and_(targets.c.uri == mine.c.uri, used == wanted)
+    query = sa.select(jobs).join(targets, targets.c.id == jobs.c.target_id).join(mine, same)
+    query = query.where(jobs.c.state.in_(WRITERS))
     return [to_job(row) for row in connection.execute(query.order_by(jobs.c.created_at, jobs.c.id))]
 
 

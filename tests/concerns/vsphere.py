@@ -87,6 +87,7 @@ ENTRIES = (
     OnVsphere("domain_exists", "a name that the target has", vm(), facts=domain(name="web")),
     OnVsphere("domain_uuid_exists", "a UUID that the target has", vm(uuid=UUID), facts=domain(uuid=UUID)),
     OnVsphere("pool_missing", "a target without its pool", vm(), facts=pool(name="ssd")),
+    OnVsphere("pool_unknown", "a pool that is asked for and is not there", vm(), options={"pool": "ssd"}),
     OnVsphere("pool_type_unsupported", "a pool of logical volumes", vm(), facts=pool(type="logical")),
     OnVsphere("pool_inactive", "a pool that is stopped", vm(), facts=pool(active=False)),
     OnVsphere("pool_full", "a pool without room", vm(20), facts=pool(free_bytes=GIB)),

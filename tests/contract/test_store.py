@@ -535,6 +535,18 @@ def test_jobs_that_share_a_pool_are_found_under_any_name_of_it(kit: Kit) -> None
     assert [job.id for job in kit.jobs.sharing_pool(jobs[2].id)] == [jobs[2].id]
 
 
+def test_a_job_shares_the_pool_that_it_asks_for(kit: Kit) -> None:
+    same, fast = kit.add_target("same", "default"), kit.add_target("fast", "fast")
+    to_fast, to_default = MoveOptions(pool="fast"), MoveOptions(pool="default")
+    own = kit.submit("vm-1", target=fast)
+    asked = kit.submit("vm-2", to_fast)
+    moved_away = kit.submit("vm-3", to_default, target=fast)
+    plain = kit.submit("vm-4", target=same)
+    assert [job.id for job in kit.jobs.sharing_pool(own.id)] == [own.id, asked.id]
+    assert [job.id for job in kit.jobs.sharing_pool(asked.id)] == [own.id, asked.id]
+    assert [job.id for job in kit.jobs.sharing_pool(moved_away.id)] == [moved_away.id, plain.id]
+
+
 def test_a_retry_of_a_job_that_was_paused_starts_unpaused(kit: Kit) -> None:
     job = kit.running()
     kit.asks.pause(job.id)

@@ -430,6 +430,60 @@ def test_room_that_another_job_will_take_is_not_given_twice(api: Service) -> Non
     assert api.submit("guest2")
 
 
+def test_room_is_counted_in_the_pool_that_is_asked_for(api: Service) -> None:
+    both = facts().pools[0], facts().pools[0].model_copy(update={"name": "ssd", "path": "/ssd"})
+    api.store.workers.save_target_facts(api.target, facts(pools=both), [])
+    disk = vm(1).disks[0].model_copy(update={"capacity_bytes": 48 * GIB})
+    api.store.workers.save_inventory(api.source, "u", [vm(n, disks=(disk,)) for n in (1, 2, 3)])
+    first = api.submit("guest1", pool="ssd")
+    assert api.submit("guest2")
+    body = {"source": "lab", "vm": "guest3", "options": {"pool": "ssd"}}
+    refused = problem(api.http.post("/v1/jobs", json=body), 422, "preflight_failed")
+    assert "the pool ssd on here has 50.0 GiB free" in refused["detail"]
+    assert f"48.0 GiB are reserved by job {first} (guest1, 48.0 GiB)" in refused["detail"]
+
+
+def test_a_pool_that_is_not_there_is_refused_whenever_it_was_looked_at(
+    api: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.services.jobs.FRESH", timedelta(0))
+    body = {"source": "lab", "vm": "guest1", "options": {"pool": "nvme"}}
+    refused = problem(api.http.post("/v1/jobs", json=body), 422, "preflight_failed")
+    assert [fault["pointer"] for fault in refused["errors"]] == ["/options/pool"]
+    assert "default" in refused["errors"][0]["hint"]
+
+
+def test_a_dry_run_sees_the_pool_and_the_hardware_that_are_asked_for(api: Service) -> None:
+    both = facts().pools[0], facts().pools[0].model_copy(update={"name": "ssd", "path": "/ssd"})
+    api.store.workers.save_target_facts(api.target, facts(pools=both), [])
+    options = {"pool": "ssd", "format": "raw", "cpus": 3, "memory_bytes": 512 << 20}
+    body = {"source": "lab", "vm": "guest1", "options": options}
+    planned = api.http.post("/v1/jobs", params={"dry_run": True}, json=body).json()
+    assert planned["concerns"] == []
+    xml = planned["domain_xml"]
+    assert "/ssd/vmferry-dry-run-0.raw" in xml
+    assert 'type="raw"' in xml
+    assert ">3</vcpu>" in xml
+    assert f"{512 << 10}</memory>" in xml
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pool": "a/b"},
+        {"format": "vmdk"},
+        {"cpus": 0},
+        {"cpus": 4097},
+        {"memory_bytes": 1},
+        {"memory_bytes": -(1 << 20)},
+    ],
+)
+def test_hardware_that_cannot_be_is_refused(api: Service, options: dict[str, Any]) -> None:
+    body = {"source": "lab", "vm": "guest1", "options": options}
+    [fault] = problem(api.http.post("/v1/jobs", json=body), 422, "invalid_request")["errors"]
+    assert fault["pointer"].startswith(f"/options/{next(iter(options))}")
+
+
 def test_what_was_seen_a_while_ago_refuses_nothing(api: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     odd = vm(2, power_state=PowerState.SUSPENDED, name="a/b")
     api.store.workers.save_inventory(api.source, "u", [vm(1, power_state=PowerState.SUSPENDED), odd])

@@ -35,4 +35,4 @@ def make_vm(**changes: Any) -> VM:
 def make_move(vm: VM | None = None, image: ImageOptions | None = None, **options: Any) -> Move:
     networks = {"VM Network": "lan", "*": "other"}
     target = TargetSpec(id="t1", name="kvm1", image=image or ImageOptions(), networks=networks)
-    return Move(job_id="j1", vm=vm or make_vm(), target=target, options=MoveOptions(**options))
+    return Move.of("j1", vm or make_vm(), target, MoveOptions(**options))

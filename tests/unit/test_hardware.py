@@ -53,6 +53,26 @@ def test_cpus_keep_their_sockets_where_they_divide(cpus: int, per_socket: int, t
     assert (hw.cpus, hw.sockets, hw.cores) == (cpus, *topology)
 
 
+def test_cpus_and_memory_that_are_asked_for_come_instead_of_the_sources() -> None:
+    hw = hardware(make_vm(cpus=4, cores_per_socket=2, numa_nodes=2, memory_hot_add=True), cpus=6, memory_bytes=3 << 30)
+    assert (hw.cpus, hw.sockets, hw.cores, hw.memory_bytes, hw.memory_most) == (6, 3, 2, 3 << 30, 12 << 30)
+    assert [(cell.cpus, cell.memory_bytes) for cell in hw.cells] == [(3, 3 << 29), (3, 3 << 29)]
+    odd = hardware(make_vm(cpus=4, cores_per_socket=2, numa_nodes=2), cpus=3)
+    assert (odd.cpus, odd.sockets, odd.cores, odd.cells, odd.memory_bytes) == (3, 3, 1, (), 2 << 30)
+
+
+@pytest.mark.parametrize(("shares", "weight"), [(None, None), (8000, 200), (2, 1)])
+def test_the_weight_of_a_cpu_stays_with_more_of_them(shares: int | None, weight: int | None) -> None:
+    vm = make_vm(cpus=4, cpu_shares=shares)
+    assert hardware(vm).cpu_weight == hardware(vm, cpus=16).cpu_weight == weight
+
+
+@pytest.mark.parametrize(("reserved", "locked"), [(2 << 30, True), (1 << 30, False)])
+def test_memory_that_was_reserved_in_full_still_is(reserved: int, locked: bool) -> None:
+    vm = make_vm(memory_reservation_bytes=reserved)
+    assert hardware(vm).memory_locked is hardware(vm, memory_bytes=4 << 30).memory_locked is locked
+
+
 def test_where_cpus_could_be_added_there_is_room() -> None:
     hw = hardware(make_vm(cpus=4, cores_per_socket=2, cpu_hot_add=True))
     assert (hw.cpus, hw.sockets * hw.cores, hw.cores) == (4, 16, 2)

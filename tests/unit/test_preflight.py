@@ -65,12 +65,8 @@ def judge(
         image=ImageOptions.model_validate(image or {}),
         networks={"*": "lan"} if networks is None else networks,
     )
-    move = Move(
-        job_id="j1",
-        vm=VM.model_validate(plain | (vm or {})),
-        target=target,
-        options=MoveOptions.model_validate(options or {}),
-        reserved=reserved,
+    move = Move.of(
+        "j1", VM.model_validate(plain | (vm or {})), target, MoveOptions.model_validate(options or {}), reserved
     )
     return preflight.run(move, TargetFacts.model_validate(seen | (facts or {})))
 
@@ -113,6 +109,12 @@ def host(ksm: str = "on", **changes: Any) -> dict[str, Any]:
 
 def bridges(**kinds: dict[str, int]) -> dict[str, Any]:
     return {"host": Host.model_validate(kinds)}
+
+
+def asked_pool(**changes: Any) -> dict[str, Any]:
+    """A move that asks for another pool than the target's own, which is fine."""
+    both = (Pool(**POOL), Pool(**POOL | {"name": "ssd"} | changes))
+    return {"options": {"pool": "ssd"}, "facts": {"pools": both}}
 
 
 def nic(**changes: Any) -> dict[str, Any]:
@@ -166,6 +168,9 @@ def test_an_ordinary_vm_raises_no_concern() -> None:
         ("devices_left_behind", "info", {"vm": {"left_behind": ("Floppy drive 1",)}}),
         ("snapshots_are_flattened", "info", {"vm": {"snapshots": ("before update",)}}),
         ("pool_missing", "blocker", {"facts": {"pools": ()}}),
+        ("pool_unknown", "blocker", {"options": {"pool": "ssd"}}),
+        ("pool_full", "blocker", asked_pool(free_bytes=GIB - 1)),
+        ("pool_inactive", "blocker", asked_pool(active=False)),
         ("pool_inactive", "blocker", {"facts": pool(active=False)}),
         ("pool_type_unsupported", "blocker", {"facts": pool(type="logical")}),
         ("pool_may_fill_up", "warning", {"facts": pool(free_bytes=5 * GIB)}),

@@ -113,7 +113,9 @@ class StepContext:
 
     @cached_property
     def target_spec(self) -> TargetSpec:
-        return self.store.target(self.job.target_id)
+        """The target as this job uses it."""
+        job = self.job
+        return job.options.for_target(self.store.target(job.target_id))
 
     @cached_property
     def target(self) -> Target:
@@ -131,11 +133,11 @@ class StepContext:
 
     @property
     def move(self) -> Move:
-        """The move of the recorded VM, which is as it was before we shut it down."""
+        """The move of the recorded VM, with the power state that it had before we shut it down."""
         job, vm = self.job, self.vm
         if job.before is not None:
             vm = vm.model_copy(update={"power_state": job.before.power_state})
-        return Move(job_id=job.id, vm=vm, target=self.target_spec, options=job.options)
+        return Move.of(job.id, vm, self.target_spec, job.options)
 
     @property
     def folder(self) -> Path:

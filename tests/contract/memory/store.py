@@ -63,7 +63,7 @@ class MemoryStore:
     def sharing_pool(self, job_id: str) -> list[Job]:
         def pool(job: Job) -> tuple[str, str]:
             target = self.targets[job.target_id]
-            return target.uri, target.pool
+            return target.uri, job.options.pool or target.pool
 
         with self._lock:
             mine = pool(self.job(job_id))
