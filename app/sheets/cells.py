@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -11,6 +12,7 @@ from app.sheets.words import join, join_pairs
 
 Written = str | int | float | bool | None
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
 
@@ -30,8 +32,8 @@ def written(field: str, value: object) -> Written:
         return "yes" if value else "no"
     if isinstance(value, int | float):
         return size(int(value)) if field.endswith("_bytes") else value
-    if isinstance(value, str):
-        return str(value)
+    if isinstance(value, str):  # a name may be anything: who it is, its id says
+        return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", value) if field == "vm_name" else str(value)
     if isinstance(value, datetime):
         return moment(value)
     if isinstance(value, Mapping):

@@ -101,7 +101,7 @@ def _separator(text: str) -> tuple[str, str]:
 
 
 def _lines(name: str, text: str) -> Iterator[str]:
-    for number, line in enumerate(io.StringIO(text, newline=None), 1):
+    for number, line in enumerate(io.StringIO(text, newline=""), 1):
         if len(line) > MAX_LINE:
             raise TooLarge(
                 f"line {number} of {name} has {len(line):,} characters; {MAX_LINE:,} are taken",
