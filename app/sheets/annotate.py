@@ -10,7 +10,7 @@ from typing import NamedTuple
 from xlsxwriter.worksheet import Worksheet
 
 from app.domain.plan import Problem
-from app.sheets.book import LAST_ROW, Book, Look, head, help_of, link, note, settle, write
+from app.sheets.book import LAST_ROW, Book, Look, headers, help_of, link, note, settle, width_of, write
 from app.sheets.cells import Written
 from app.sheets.columns import (
     COLUMNS,
@@ -93,14 +93,15 @@ def _copy(book: Book, sheet: Sheet, marks: Marks) -> Copy:
     for place, width in enumerate(widths):
         known = columns.get(place)
         number = known is not None and known.number
-        copy.set_column(place, place, known.width if known else width, book.look("number" if number else "text"))
+        copy.set_column(place, place, width_of(known) if known else width, book.look("number" if number else "text"))
     notes = 0
     for row in sorted(rows.keys() | marks.keys()):
         cells, marked = rows.get(row, ()), marks.get(row, {})
         for place in sorted({*range(len(cells)), *marked}):
             cell = cells[place] if place < len(cells) else None
             if cell is not None or place in marked:
-                look = _look(cell, marked.get(place, ()), head=has_head and row == 0)
+                head = _head(columns.get(place)) if has_head and row == 0 else None
+                look = _look(cell, marked.get(place, ()), head)
                 write(copy, row, place, _written(cell), book.look(look))
             if place in marked and notes < _NOTES:
                 note(copy, row, place, _told(marked[place]))
@@ -130,12 +131,14 @@ def _widths(rows: Iterable[Sequence[Cell]]) -> list[int]:
     return widths
 
 
-def _look(cell: Cell, problems: Sequence[Problem], *, head: bool) -> Look:
+def _look(cell: Cell, problems: Sequence[Problem], head: Look | None) -> Look:
     if problems:
         return "error" if any(problem.severity == "error" for problem in problems) else "warning"
-    if head:
-        return "head"
-    return "number" if isinstance(cell, int | float) else "text"
+    return head or ("number" if isinstance(cell, int | float) else "text")
+
+
+def _head(column: Column | None) -> Look:
+    return "state_head" if column in STATE_COLUMNS else "head"
 
 
 def _written(cell: Cell) -> Written:
@@ -151,7 +154,7 @@ def _told(problems: Sequence[Problem]) -> str:
 
 def _list(book: Book, problems: Sequence[Problem], copies: Mapping[str, Copy]) -> None:
     sheet = book.sheet(PROBLEMS_SHEET)
-    head(book, sheet, PROBLEM_COLUMNS)
+    headers(book, sheet, PROBLEM_COLUMNS)
     for row, problem in enumerate(problems, 1):
         write(sheet, row, 0, problem.severity, book.look(problem.severity))
         cell = _cell(problem.place)

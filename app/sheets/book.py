@@ -70,12 +70,17 @@ class Book:
         return self._bytes.getvalue()
 
 
-def head(book: Book, sheet: Worksheet, columns: Sequence[Column], *, look: Look = "head", first: int = 0) -> None:
+def headers(book: Book, sheet: Worksheet, columns: Sequence[Column], *, look: Look = "head", first: int = 0) -> None:
     """Headers with their help, and the columns below them, from column `first` on."""
     for number, column in enumerate(columns, first):
-        sheet.set_column(number, number, column.width, book.look("number" if column.number else "text"))
+        sheet.set_column(number, number, width_of(column), book.look("number" if column.number else "text"))
         sheet.write_string(0, number, column.header, book.look(look))
         note(sheet, 0, number, help_of(column))
+
+
+def width_of(column: Column) -> int:
+    """With room for the button of the filter beside the header."""
+    return max(column.width, len(column.header) + 4)
 
 
 def help_of(column: Column) -> str:

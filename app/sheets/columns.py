@@ -51,7 +51,7 @@ COLUMNS = (
         "networks",
         'Source network=where to plug it in, separated by ";": VM Network=default; DMZ=bridge:br0. '
         "Empty: the target's own map.",
-        30,
+        36,
         offered="networks",
     ),
     Column("keep MAC", "keep_mac", "yes: its cards keep their MAC addresses. no is not there yet.", 10, ("yes",)),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from xlsxwriter.worksheet import Worksheet
 
 from app.domain.plan import Wanted, Wave
-from app.sheets.book import Book, head, settle, write
+from app.sheets.book import Book, headers, settle, write
 from app.sheets.cells import Written, row_cells, wave_cells
 from app.sheets.columns import COLUMNS, SHEET, STATE_COLUMNS, WAVE_COLUMNS, WAVES_SHEET, Column
 from app.sheets.lists import Choices, Lists
@@ -27,10 +27,10 @@ def workbook(
     """`states`: for each row the cells of STATE_COLUMNS."""
     book = Book()
     plan, wave_sheet = book.sheet(SHEET), book.sheet(WAVES_SHEET)
-    head(book, plan, COLUMNS)
+    headers(book, plan, COLUMNS)
     if states:
-        head(book, plan, STATE_COLUMNS, look="state_head", first=len(COLUMNS))
-    head(book, wave_sheet, WAVE_COLUMNS)
+        headers(book, plan, STATE_COLUMNS, look="state_head", first=len(COLUMNS))
+    headers(book, wave_sheet, WAVE_COLUMNS)
     columns: tuple[Column, ...] = (*COLUMNS, *STATE_COLUMNS) if states else COLUMNS
     cells = [[*row_cells(row), *(states[number] if states else ())] for number, row in enumerate(rows)]
     waves_cells = [wave_cells(wave) for wave in waves]
