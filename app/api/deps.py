@@ -12,6 +12,7 @@ from app.services.assessments import Assessments
 from app.services.files import JobFiles
 from app.services.jobs import Jobs
 from app.services.limits import Limits
+from app.services.plans import Plans
 from app.services.registrations import Registrations
 from app.settings import Settings
 from app.store.paging import MAX_LIMIT, Page, PageRequest
@@ -27,6 +28,7 @@ class Services:
     store: Store
     jobs: Jobs
     assessments: Assessments
+    plans: Plans
     registrations: Registrations
     limits: Limits
     files: JobFiles
@@ -38,6 +40,7 @@ def services_for(settings: Settings, store: Store) -> Services:
         store,
         Jobs(store),
         Assessments(store),
+        Plans(settings, store),
         Registrations(store),
         Limits(store),
         JobFiles(settings, store),

@@ -63,8 +63,9 @@ class Idempotency:
             self._keys.abandon(token_id, key)
             raise
         start = seen[0]
-        if start["status"] < 300:
-            location = Headers(raw=start["headers"]).get("location", "")
+        headers = Headers(raw=start["headers"])
+        if start["status"] < 300 and headers.get("content-type", "application/json") == "application/json":
+            location = headers.get("location", "")
             body = b"".join(message.get("body", b"") for message in seen[1:])
             await run_sync(self._keys.keep, token_id, key, Answer(start["status"], location, body))
         else:

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from app.domain import errors
+from app.domain import errors, plan
 from app.domain.models import Concern
 from app.log import get_logger
 
@@ -23,6 +23,10 @@ class HostNotAllowed(errors.InvalidRequest):
     code = "host_not_allowed"
 
 
+class PreconditionFailed(errors.Conflict):
+    code = "precondition_failed"
+
+
 class CrossSite(errors.InvalidRequest):
     code = "cross_site"
 
@@ -31,6 +35,7 @@ _STATUS: Sequence[tuple[type[errors.VmferryError], HTTPStatus]] = (
     (errors.TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (HostNotAllowed, HTTPStatus.MISDIRECTED_REQUEST),
     (CrossSite, HTTPStatus.FORBIDDEN),
+    (PreconditionFailed, HTTPStatus.PRECONDITION_FAILED),
     (errors.InvalidRequest, HTTPStatus.UNPROCESSABLE_ENTITY),
     (errors.Unauthorized, HTTPStatus.UNAUTHORIZED),
     (errors.NotFound, HTTPStatus.NOT_FOUND),
@@ -44,9 +49,10 @@ _log = get_logger("api")
 
 
 class Fault(BaseModel):
-    """One of the things that are wrong: where in the request, what, and what to do."""
+    """One of the things that are wrong: where in the request, or in which cell of a sheet, what, and what to do."""
 
-    pointer: str
+    pointer: str | None = None
+    cell: str | None = None
     detail: str
     hint: str = ""
 
@@ -89,16 +95,18 @@ def respond(
         hint=hint,
         errors=list(faults),
     )
-    content = {**(more or {}), **problem.model_dump(mode="json")}
+    content = {**(more or {}), **problem.model_dump(mode="json", exclude_none=True)}
     return JSONResponse(content, status, headers, media_type="application/problem+json")
 
 
 def from_error(error: errors.VmferryError) -> JSONResponse:
     """The answer to any error of ours. What is its place in the request, if it has one, is in `errors`."""
     fields = dict(error.fields)
-    pointer = fields.pop("pointer", None)
-    faults = [Fault(pointer=pointer, detail=error.message, hint=error.remedy)] if pointer else []
-    if isinstance(error, errors.PreflightFailed):
+    pointer, cell = fields.pop("pointer", None), fields.pop("cell", None)
+    faults = [Fault(pointer=pointer, cell=cell, detail=error.message, hint=error.remedy)] if pointer or cell else []
+    if isinstance(error, errors.PlanRefused):
+        faults = [_placed(problem) for problem in error.problems]
+    elif isinstance(error, errors.PreflightFailed):
         faults = [_fault(concern) for concern in error.concerns if concern.severity == "blocker"]
     headers = {}
     if isinstance(error, errors.Unauthorized):
@@ -144,6 +152,16 @@ _POINTERS = {
 
 def _fault(concern: Concern) -> Fault:
     return Fault(pointer=_POINTERS.get(concern.code, "/vm"), detail=concern.cause, hint=concern.remedy)
+
+
+def _placed(problem: plan.Problem) -> Fault:
+    is_pointer = problem.place.startswith("/")
+    return Fault(
+        pointer=problem.place if is_pointer else None,
+        cell=None if is_pointer else problem.place,
+        detail=problem.cause,
+        hint=problem.fix,
+    )
 
 
 async def _ours(_request: Request, error: Exception) -> JSONResponse:

@@ -6,7 +6,20 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 
-from app.api.routes import credentials, events, health, inventory, jobs, limits, operations, sources, targets, tokens
+from app.api.routes import (
+    credentials,
+    events,
+    health,
+    imports,
+    inventory,
+    jobs,
+    limits,
+    operations,
+    plans,
+    sources,
+    targets,
+    tokens,
+)
 
 _PROBLEM: dict[int | str, dict[str, Any]] = {
     "default": {
@@ -18,6 +31,19 @@ _PROBLEM: dict[int | str, dict[str, Any]] = {
 
 def add_routes(app: FastAPI) -> None:
     root = APIRouter(prefix="/v1", responses=_PROBLEM)
-    for module in (sources, targets, credentials, inventory, jobs, limits, operations, events, tokens, health):
+    for module in (
+        sources,
+        targets,
+        credentials,
+        inventory,
+        imports,
+        plans,
+        jobs,
+        limits,
+        operations,
+        events,
+        tokens,
+        health,
+    ):
         root.include_router(module.router)
     app.include_router(root, generate_unique_id_function=lambda route: route.name)

@@ -37,18 +37,26 @@ def last_seen(request: Request, after: int | None) -> int | None:
     return int(text)
 
 
-def listing(events: Events, after: int, limit: int, *, job_id: str = "", kind: str = "") -> PageOf[Event]:
-    found = events.after(after, job_id=job_id, kind=kind, limit=limit + 1)
+def listing(
+    events: Events, after: int, limit: int, *, job_id: str = "", plan_id: str = "", kind: str = ""
+) -> PageOf[Event]:
+    found = events.after(after, job_id=job_id, plan_id=plan_id, kind=kind, limit=limit + 1)
     more = len(found) > limit
     return PageOf(items=found[:limit], next_cursor=str(found[limit - 1].id) if more else None)
 
 
 def stream(
-    events: Events, after: int, *, job_id: str = "", kind: str = "", ended: Callable[[], bool] = lambda: False
+    events: Events,
+    after: int,
+    *,
+    job_id: str = "",
+    plan_id: str = "",
+    kind: str = "",
+    ended: Callable[[], bool] = lambda: False,
 ) -> StreamingResponse:
     """Ends when `ended` says so and everything has been sent; else with the connection."""
 
-    read = partial(events.after, job_id=job_id, kind=kind, limit=BATCH)
+    read = partial(events.after, job_id=job_id, plan_id=plan_id, kind=kind, limit=BATCH)
 
     async def lines() -> AsyncIterator[bytes]:
         last, told = after, time.monotonic()

@@ -2,6 +2,7 @@
 
 VmferryError
 ├── InvalidRequest          the caller asked for something that cannot be
+│   ├── PlanRefused         a sheet or a document asks for what cannot be (carries the problems)
 │   ├── TooLarge            what was sent is more than is taken
 │   └── UnreadableSheet     a file that is no sheet, is broken, or was made to do harm
 ├── Unauthorized            no valid token
@@ -46,6 +47,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from app.domain.models import Concern, Leftover
+    from app.domain.plan import Problem
 
 
 class VmferryError(Exception):
@@ -76,6 +78,17 @@ class VmferryError(Exception):
 
 class InvalidRequest(VmferryError):
     code = "invalid_request"
+
+
+class PlanRefused(InvalidRequest):
+    code = "invalid_plan"
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        wrong = [problem for problem in problems if problem.severity == "error"]
+        first = f"{wrong[0].place}: {wrong[0].cause}" if wrong[0].place else wrong[0].cause
+        more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        super().__init__(f"{first}{more}", wrong[0].fix if len(wrong) == 1 else "See `errors` for each.")
+        self.problems = wrong
 
 
 class TooLarge(InvalidRequest):

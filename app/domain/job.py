@@ -104,6 +104,9 @@ class JobSummary(Value):
     phase: str
     stop_requested: bool
     pause: Pause | None
+    before: SourceBefore | None
+    steps: tuple[StepRecord, ...]
+    disks: tuple[DiskProgress, ...]
     progress: Progress
     boot: Boot | None
     error: dict[str, Any] | None

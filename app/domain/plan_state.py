@@ -37,6 +37,7 @@ class Entry(NamedTuple):
     undone: bool = False  # its job's newest run is a rollback that somebody asked for
     forgiven: bool = False  # it failed, and that counts no longer for `stop_after`
     bytes: int = 0
+    job_id: str = ""  # of its newest job
 
 
 class ItemJob(Protocol):

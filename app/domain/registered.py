@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from app.domain.models import VM, Check, ImageOptions, SourceKind, TargetFacts, Tls
 from app.domain.value import Value
@@ -59,3 +59,13 @@ class Token(Value):
     id: str
     name: str
     created_at: datetime
+
+
+class KnownVM(NamedTuple):
+    """Who a VM of an inventory is, and no more."""
+
+    id: str
+    name: str
+    uuid: str
+    folder: str
+    template: bool

@@ -104,7 +104,7 @@ class Assessments:
             to=to,
             facts=facts_of(to),
             reserved=tuple(reservations(self._store.requests.sharing_pool(to.id))),
-            pace=self._pace(to),
+            pace=self.pace(to),
         )
         found: list[Assessment] = []
         cursor: str | None = request.cursor
@@ -116,7 +116,8 @@ class Assessments:
             cursor = listed.next
         return Page(found, cursor)
 
-    def _pace(self, to: RegisteredTarget) -> Pace:
+    def pace(self, to: RegisteredTarget) -> Pace:
+        """Of moves to this target so far."""
         recent = PageRequest(LOOKED_BACK, sort="-created_at")
         return pace_of(self._store.requests.list(recent, states=[JobState.SUCCEEDED], target=to.id).items)
 

@@ -10,12 +10,12 @@ from app import preflight
 from app.domain.errors import Conflict, InvalidRequest, NotFound, PreflightFailed
 from app.domain.hardware import hardware_for
 from app.domain.hardware.placement import taken_by_others
-from app.domain.job import Job, Pause
+from app.domain.job import Job, JobSummary, Pause
 from app.domain.libvirt_xml import domain_xml
-from app.domain.lifecycle import begun, pending_steps
+from app.domain.lifecycle import pending_steps
 from app.domain.limits import Limit, ScopedLimit
 from app.domain.models import Concern, Disk
-from app.domain.move import Move, MoveOptions
+from app.domain.move import Move, MoveOptions, OnFailure
 from app.domain.registered import ListedVM, RegisteredSource, RegisteredTarget
 from app.domain.space import reservations
 from app.domain.states import STEPS, JobState
@@ -174,13 +174,14 @@ def _planned_xml(move: Move, to: RegisteredTarget) -> str:
         return ""
 
 
-def next_action(job: Job) -> str:
+def next_action(job: Job | JobSummary) -> str:
     """One sentence for whoever looks at the job: what will happen, or what to do."""
+    kept = (job.options.on_failure if isinstance(job, Job) else job.on_failure) is OnFailure.HOLD
     match job.state:
         case JobState.QUEUED | JobState.RUNNING | JobState.PAUSED if job.stop_requested:
             return "Stopping; then what was done is undone."
         case JobState.QUEUED:
-            return "Waits for a worker with a free slot" + (", and goes on where it was." if begun(job) else ".")
+            return "Waits for a worker with a free slot" + (", and goes on where it was." if job.started_at else ".")
         case JobState.RUNNING if job.pause:
             return "Pausing: the step under way stops at its next safe point."
         case JobState.RUNNING:
@@ -190,7 +191,7 @@ def next_action(job: Job) -> str:
         case JobState.SUCCEEDED:
             running = "runs" if job.boot and job.boot.kind else "is there"
             return f"{job.vm_name} {running} on {job.target_name}; delete the source when you no longer need it."
-        case JobState.FAILED if job.options.on_failure == "hold":
+        case JobState.FAILED if kept:
             return "Solve the cause, then retry to go on from the copied disks, or roll back to start the source again."
         case JobState.FAILED:
             return "All was undone: solve the cause and retry."

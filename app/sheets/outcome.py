@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from app.domain.job import Job
+from app.domain.job import Job, JobSummary
 from app.domain.models import PowerState
 from app.domain.plan import Item
 from app.domain.plan_state import item_state
@@ -32,7 +32,7 @@ class Outcome:
         return moment(value.replace(microsecond=0)) if isinstance(value, datetime) else value
 
 
-def outcome(item: Item, job: Job | None) -> Outcome:
+def outcome(item: Item, job: Job | JobSummary | None) -> Outcome:
     """`job`: that of `item.job`."""
     state = item_state(item, job).value
     if job is None:
@@ -54,7 +54,7 @@ def outcome(item: Item, job: Job | None) -> Outcome:
     )
 
 
-def downtime_s(job: Job) -> float | None:
+def downtime_s(job: Job | JobSummary) -> float | None:
     """Seconds from when the source was asked to shut down to when its guest was seen up on the target."""
     off, boot = _step(job, "shutdown"), _step(job, "boot_check")
     ran = job.before is None or job.before.power_state is PowerState.ON
@@ -63,7 +63,7 @@ def downtime_s(job: Job) -> float | None:
     return round((boot[0] + timedelta(seconds=job.boot.seconds) - off[0]).total_seconds(), 1)
 
 
-def _step(job: Job, name: str) -> tuple[datetime, datetime] | None:
+def _step(job: Job | JobSummary, name: str) -> tuple[datetime, datetime] | None:
     """When a step that succeeded began and ended, also when it was undone later."""
     step = next((step for step in job.steps if step.name == name and step.state in ("succeeded", "undone")), None)
     return (step.started_at, step.ended_at) if step and step.started_at and step.ended_at and not step.error else None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from app.domain.errors import Conflict, NotFound
-from app.domain.registered import ListedVM
+from app.domain.models import VM
+from app.domain.registered import KnownVM, ListedVM
 from app.store.engine import reading
 from app.store.paging import Page, PageRequest, fetch
 from app.store.tables import sources, vms
@@ -42,6 +44,33 @@ class Inventory:
                 candidates=[{"id": item.vm.id, "folder": item.vm.folder, "uuid": item.vm.uuid} for item in found],
             )
         return found[0]
+
+    def known(self, source_id: str) -> Sequence[KnownVM]:
+        """Who is in a source's inventory: all of it at once, for those who look up many."""
+        body = vms.c.body
+        columns = (
+            vms.c.id,
+            vms.c.name,
+            body["uuid"].as_string(),
+            body["folder"].as_string(),
+            body["template"].as_boolean(),
+        )
+        with reading(self._engine) as connection:
+            rows = connection.execute(sa.select(*columns).where(vms.c.source_id == source_id).order_by(vms.c.id))
+            return [KnownVM(row[0], row[1], row[2] or "", row[3] or "", bool(row[4])) for row in rows]
+
+    def networks(self, source_id: str) -> Sequence[str]:
+        """Those that cards of a source's VMs are on."""
+        query = sa.select(vms.c.body["nics"]).where(vms.c.source_id == source_id)
+        with reading(self._engine) as connection:
+            found = {nic["network"] for nics in connection.execute(query).scalars() for nic in nics or ()}
+        return sorted(found)
+
+    def whole(self, source_id: str, ids: Sequence[str]) -> dict[str, VM]:
+        """id → VM of those that are there; at most 500 are asked for at once."""
+        query = sa.select(vms.c.id, vms.c.body).where(vms.c.source_id == source_id, vms.c.id.in_(ids))
+        with reading(self._engine) as connection:
+            return {row.id: VM.model_validate(row.body) for row in connection.execute(query)}
 
     def list(self, request: PageRequest, *, source: str = "", name: str = "", text: str = "") -> Page[ListedVM]:
         """`source` is an id or name, `name` exact, `text` a part of the name whatever its case."""

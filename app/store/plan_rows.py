@@ -22,6 +22,7 @@ _ENTRY: sa.Select[Any] = sa.select(
     *(plan_items.c[name] for name in ("depends_on", "unit", "again", "forgiven", "bytes")),
     (plan_items.c.held != "").label("held"),
     plan_items.c.error.is_not(sa.null()).label("refused"),
+    plan_items.c.job.label("job_id"),
     *(jobs.c[name] for name in ("state", "run", "stop_requested", "purpose")),
 ).outerjoin(jobs, jobs.c.id == plan_items.c.job)
 
@@ -89,6 +90,7 @@ def _entry(row: sa.Row[Any]) -> Entry:
         undone=row.purpose == "rollback",
         forgiven=row.forgiven == (row.run or 1),
         bytes=row.bytes,
+        job_id=row.job_id,
     )
 
 
