@@ -142,8 +142,10 @@ def _head(column: Column | None) -> Look:
 
 
 def _written(cell: Cell) -> Written:
-    """A date becomes text, to which a zone can be added."""
-    return cell.text if isinstance(cell, Moment | Fault) else cell
+    """A date becomes text, to which a zone can be added. A formula's fault stays one, lest it be taken for nothing."""
+    if isinstance(cell, Fault):
+        return cell.text or "#N/A"
+    return cell.text if isinstance(cell, Moment) else cell
 
 
 def _told(problems: Sequence[Problem]) -> str:

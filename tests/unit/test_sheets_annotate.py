@@ -15,7 +15,10 @@ from app.domain.plan import Problem, Wanted
 from app.sheets.annotate import annotate
 from app.sheets.cells import row_cells
 from app.sheets.columns import COLUMNS, WAVE_COLUMNS
+from app.sheets.formats import understand
 from app.sheets.lists import NOTHING, Choices
+from app.sheets.read import read
+from app.sheets.template import template
 from app.sheets.workbook import Cell, Fault, Moment, Row, Sheet, Workbook
 
 ERROR, WARNING = "FFFFC7CE", "FFFFEB9C"
@@ -108,7 +111,7 @@ def test_columns_are_known_wherever_they_stand() -> None:
 
 
 def test_cells_keep_their_kinds() -> None:
-    cells = ("=1+1", 7, 1.5, True, Moment("2026-12-05 22:00:00"), Fault("#REF!"), None, "00123", "x", 2**70)
+    cells = ("=1+1", 7, 1.5, True, Moment("2026-12-05 22:00:00"), Fault("#REF!"), Fault(""), None, "00123", "x", 2**70)
     row = opened(Workbook("a.csv", (sheet("a", cells),)), [])["a"][1]
     assert [cell.value for cell in row] == [
         "=1+1",
@@ -117,12 +120,39 @@ def test_cells_keep_their_kinds() -> None:
         True,
         "2026-12-05 22:00:00",
         "#REF!",
+        "#N/A",
         None,
         "00123",
         "x",
         str(2**70),
     ]
-    assert [cell.data_type for cell in row] == list("snnbssnsss")
+    assert [cell.data_type for cell in row] == list("snnbsssnsss")
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (
+            template([Wanted(vm_name="00123", pool="=x", cpus=4), Wanted(vm_id="vm-7", notes=" \n'")], NOTHING),
+            "plan.xlsx",
+        ),
+        (b"\xef\xbb\xbfVM name;order;cutover at;mine\r\n'=a;7;2026-12-05 22:00 Europe/Berlin;x\r\n", "My servers.csv"),
+        (b"db01\n00123\n", "names.txt"),
+        (b"VM,VM ID,VI SDK UUID,Powerstate,Memory\ndb01,vm-7,4711,poweredOn,8192\n", "RVTools_tabvInfo.csv"),
+        (b"VMs\n" + b"".join(b"vm%d\n" % n for n in range(200)), "vms.csv"),
+    ],
+    ids=["template", "csv", "names", "RVTools", "names below a header"],
+)
+def test_a_copy_is_understood_as_what_it_is_of(data: bytes, name: str) -> None:
+    before = read(data, name)
+    wanted = understand(before)
+    sheet = before.sheets[0].name
+    problems = [Problem(f"{sheet}!A2", "why"), Problem(f"{sheet}!B1", "why", severity="warning")]
+    again = understand(read(annotate(before, problems), name))
+    assert again.kind == wanted.kind
+    assert again.rows == wanted.rows
+    assert again.waves == wanted.waves
+    assert again.problems == wanted.problems
 
 
 def test_a_list_of_names_has_no_header() -> None:
