@@ -28,7 +28,13 @@ class Column:
 
 YES_NO = ("yes", "no")
 COLUMNS = (
-    Column("include", "include", "yes: this VM moves. no: it stays in the sheet, and where it is.", 9, YES_NO),
+    Column(
+        "include",
+        "include",
+        "yes: this VM moves. no: it stays in the sheet, and where it is. Empty in all rows: yes; in some: no.",
+        9,
+        YES_NO,
+    ),
     Column("wave", "wave", "The wave that it moves with: a name of the sheet Waves.", 10, offered="waves"),
     Column("order", "order", "Within its wave: lower numbers start first. A whole number.", 8, number=True),
     Column("source", "source", "The name of a registered source.", 16, offered="sources"),
