@@ -38,8 +38,7 @@ def sheets(data: mmap.mmap, name: str, path: str = "/proc/self/fd/0") -> Iterato
     """By what the file begins with; its name only names a CSV's sheet."""
     head = data[: 64 << 10]
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        with memoryview(data) as view:
-            yield from _zipped(Package(view), path)
+        yield from _zipped(Package(memoryview(data)), path)
         return
     if head.startswith(_OLE):
         raise _of_old_office(data)
@@ -88,13 +87,13 @@ def _zipped(package: Package, path: str) -> Iterator[Sheet]:
 def main() -> None:
     name = sys.argv[1]
     try:
-        with mmap.mmap(0, 0, access=mmap.ACCESS_READ) as data:
-            count = 0
-            for sheet in sheets(data, name):
-                _say(wire.heading(sheet))
-                for row in sheet.rows:
-                    _say([row.number, row.cells])
-                count += 1
+        data = mmap.mmap(0, 0, access=mmap.ACCESS_READ)
+        count = 0
+        for sheet in sheets(data, name):
+            _say(wire.heading(sheet))
+            for row in sheet.rows:
+                _say([row.number, row.cells])
+            count += 1
         _say({"end": count})
     except InvalidRequest as error:
         _say(wire.refusal(error))

@@ -22,6 +22,11 @@ _BOMS = (
 )
 _LOOKED_AT = 64 << 10
 _SEPARATORS = ",;\t"
+_FAULTS = {  # what csv.Error says → what a person can use
+    "unexpected end of data": "a quote is not closed",
+    "expected after": "something stands between a closing quote and the next separator, or a quote is not closed",
+    "field larger": "a value is very long, or a quote is not closed",
+}
 _SAVE = 'Save it as "CSV UTF-8", and send that.'
 
 
@@ -46,7 +51,7 @@ def sheet(name: str, data: bytes) -> Sheet:
                 rows.append(row)
             line = reader.line_num + 1
     except csv.Error as error:
-        why = "a quote is not closed" if "unexpected end" in str(error) else str(error).replace("'", "")
+        why = next((ours for theirs, ours in _FAULTS.items() if theirs in str(error)), str(error))
         raise UnreadableSheet(
             f"line {line} of {name} is no CSV: {why}",
             'A value with a quote in it is written "like ""this""".',
@@ -122,7 +127,9 @@ def _row(name: str, number: int, cells: list[str]) -> Row:
     for column, text in enumerate(texts):
         if text is not None and len(text) > MAX_TEXT:
             place = f"{name}!{letters(column)}{number}"
-            raise TooLarge(f"the text at {place} has {len(text):,} characters; {MAX_TEXT:,} are taken", "", cell=place)
+            raise TooLarge(
+                f"the text at {place} has {len(text):,} characters; {MAX_TEXT:,} are taken", "Shorten it.", cell=place
+            )
     while texts and texts[-1] is None:
         texts.pop()
     return Row(number, tuple(texts))

@@ -13,7 +13,16 @@ from defusedxml.ElementTree import fromstring
 
 from app.domain.errors import TooLarge, UnreadableSheet
 from app.sheets.known import to_read
-from app.sheets.limits import FALLBACK_SHEETS, MAX_CELLS, MAX_COLUMNS, MAX_ROWS, MAX_SHEETS, MAX_TEXT, MIB
+from app.sheets.limits import (
+    FALLBACK_SHEETS,
+    MAX_CELLS,
+    MAX_COLUMNS,
+    MAX_ROWS,
+    MAX_SHEET_NAME,
+    MAX_SHEETS,
+    MAX_TEXT,
+    MIB,
+)
 from app.sheets.scan import Seen, scan, without_entities
 from app.sheets.workbook import Cell, Fault, Moment, Row, Sheet, corners, letters
 from app.sheets.zip_check import Package
@@ -62,6 +71,8 @@ def _sheets_of(package: Package) -> list[tuple[str, str, bool]]:
             found.append((element.get("name", ""), part, element.get("state", "visible") == "visible"))
     if len(found) > MAX_SHEETS:
         raise TooLarge(f"it has {len(found):,} sheets; {MAX_SHEETS} are taken", "Leave out those that no VM is in.")
+    if any(len(name) > MAX_SHEET_NAME for name, _, _ in found):
+        raise UnreadableSheet(f"a sheet's name has more than {MAX_SHEET_NAME} characters", _BROKEN)
     if not found:
         raise UnreadableSheet("the workbook has no sheet", _BROKEN)
     return found

@@ -91,7 +91,7 @@ class Table:
             if row.number <= self.header.number:
                 continue
             if any(column < len(row.cells) and _filled(row.cells[column]) for column in used):
-                if len(used) > 1 and [_header(row, column) for column in used] == shown:
+                if len(used) > 1 and all(_header(row, column) == shown[at] for at, column in enumerate(used)):
                     continue
                 yield Record(self, row)
 

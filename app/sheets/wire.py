@@ -13,9 +13,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from app.domain.errors import InvalidRequest, TooLarge, UnreadableSheet
-from app.sheets.limits import MAX_ANSWER, MAX_MEMORY, MIB
+from app.sheets.limits import MAX_ANSWER, MAX_CELLS_IN_ALL, MAX_MEMORY, MIB
 from app.sheets.workbook import Cell, Fault, Moment, Row, Sheet
 
+_LESS = "Leave out the sheets and columns that are not needed, or send it in parts."
 _PIECE = 1 << 15  # app.output takes lines of twice that as they are
 _KINDS: dict[str, type[InvalidRequest]] = {kind.__name__: kind for kind in (TooLarge, UnreadableSheet)}
 
@@ -42,7 +43,7 @@ def refusal(error: InvalidRequest) -> object:
 def too_large() -> TooLarge:
     return TooLarge(
         f"reading it takes more than {MAX_MEMORY // MIB} MiB of memory",
-        "Leave out the sheets and columns that are not needed, or send it in parts.",
+        _LESS,
     )
 
 
@@ -53,7 +54,7 @@ class Answer:
         self.sheets: list[Sheet] = []
         self.whole = False
         self._piece: list[str] = []
-        self._size = 0
+        self._size = self._cells = 0
         self._known: dict[str, str] = {}  # one object for equal texts: most of a sheet's are
         self._rows: list[Row] = []
         self._head: dict[str, Any] = {}
@@ -61,9 +62,7 @@ class Answer:
     def hear(self, line: str) -> None:
         self._size += len(line)
         if self._size > MAX_ANSWER:
-            raise TooLarge(
-                f"the sheets hold more than {MAX_ANSWER // MIB} MiB of text", "Leave out columns, or send it in parts."
-            )
+            raise TooLarge(f"the sheets hold more than {MAX_ANSWER // MIB} MiB of text", _LESS)
         self._piece.append(line[1:])
         if line.startswith("="):
             said = json.loads("".join(self._piece))
@@ -73,6 +72,9 @@ class Answer:
     def _take(self, said: Any) -> None:
         if isinstance(said, list):
             number, cells = said
+            self._cells += len(cells)
+            if self._cells > MAX_CELLS_IN_ALL:
+                raise TooLarge(f"the sheets have more than {MAX_CELLS_IN_ALL:,} cells", _LESS)
             self._rows.append(Row(number, tuple([self._cell(cell) for cell in cells])))
         elif "refused" in said:
             told = said["refused"]

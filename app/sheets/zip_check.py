@@ -21,6 +21,7 @@ _LOCAL = struct.Struct("<4s22xHH")
 _CHUNK = 1 << 20
 _FED = 1 << 16  # zlib copies what it was given and has not used
 _ENCRYPTED = 1
+_MOST_DIRECTORY = 4 * MIB  # Python keeps half a kilobyte for each entry, of 50 bytes
 
 
 class Package:
@@ -112,7 +113,7 @@ def _check_end(data: memoryview) -> None:
     if at < 0 or len(tail) - at < 22:
         raise UnreadableSheet("the file begins as a zip and has no end of one: it was cut", _BROKEN)
     _, _, _, count, size, _ = struct.unpack_from("<HHHHII", tail, at + 4)
-    if size > 4 * MIB or count > 4 * MAX_ENTRIES:
+    if size > _MOST_DIRECTORY:
         many = f"{count:,}" if count < 0xFFFF else "65,535 or more"
         raise TooLarge(f"the zip has {many} entries; {MAX_ENTRIES:,} are taken", _BOMB)
 
