@@ -21,7 +21,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env)
 
 FAST := tests/unit
 # Two files at a time, those with real guests first: they wait for one core, and take the longest.
-SUITE := tests/system tests/faults tests/component tests/contract tests/functional tests/hostile tests/unit
+SUITE := tests/system tests/faults tests/component tests/contract tests/functional tests/hostile tests/sheets tests/unit
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help packages setup demo test slow check lab guests bench run clean

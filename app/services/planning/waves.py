@@ -42,7 +42,8 @@ def wave_of(row: Wanted, told: Sequence[Wave], suggest: Suggestions, found: Find
 def waves_of(wanted: WantedPlan, used: Collection[str], before: Sequence[Wave], found: Findings) -> tuple[Wave, ...]:
     """The plan's waves, in their order: as the sheet lists them, else as the plan did, new ones by their names.
 
-    Those that items still use stay, though the sheet no longer lists them; what was approved stays approved.
+    Those that items still use stay, though the sheet no longer lists them, and all where it lists none; what was
+    approved stays approved.
     """
     told = _once_each(wanted, found)
     if not told and wanted.kind == "document":  # which says all of a plan: its waves have no settings then
@@ -50,7 +51,7 @@ def waves_of(wanted: WantedPlan, used: Collection[str], before: Sequence[Wave], 
     approved = {wave.name: wave.approved_at for wave in before}
     told = [wave.model_copy(update={"approved_at": approved.get(wave.name)}) for wave in told]
     names = {wave.name for wave in told}
-    kept = [wave for wave in before if wave.name in used and wave.name not in names]
+    kept = [wave for wave in before if wave.name not in names and (wave.name in used or not told)]
     names |= {wave.name for wave in kept}
     new = [Wave(name=name) for name in sorted(set(used) - names, key=natural)]
     return (*kept, *told, *new)

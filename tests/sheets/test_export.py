@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import mmap
-import tempfile
 from datetime import UTC, datetime
 from io import BytesIO
 from time import perf_counter
@@ -20,14 +18,13 @@ from app.domain.plan import Gate, Item, Wanted, WantedPlan, Wave
 from app.domain.spelling import plain
 from app.sheets.book import cell_text
 from app.sheets.cells import written
-from app.sheets.child import sheets
 from app.sheets.columns import COLUMNS, STATE_COLUMNS, Column
 from app.sheets.export import as_wanted, export_csv, export_xlsx
 from app.sheets.formats import understand
 from app.sheets.formats.plan import _READ
 from app.sheets.outcome import Outcome
 from app.sheets.read import read
-from app.sheets.workbook import Workbook
+from tests.sheets.reading import read_here
 
 HOSTILE = [
     "=1+1",
@@ -113,15 +110,6 @@ def plans(draw: st.DrawFn) -> tuple[list[Item], list[Wave]]:
 OUTCOMES = st.builds(
     Outcome, state=WORDS, started=TIMES, ended=st.none() | TIMES, gib=st.none() | st.floats(0, 1e6), error=REMARKS
 )
-
-
-def read_here(data: bytes, name: str) -> Workbook:
-    """As the child does, without one."""
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(data)
-        file.flush()
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            return Workbook(name, tuple(sheets(mapped, name, file.name)))
 
 
 def rows_of(wanted: WantedPlan) -> list[Wanted]:

@@ -1,0 +1,17 @@
+"""A file read as the child reads it, in this process."""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+
+from app.sheets.child import sheets
+from app.sheets.workbook import Workbook
+
+
+def read_here(data: bytes, name: str) -> Workbook:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            return Workbook(name, tuple(sheets(mapped, name, file.name)))
