@@ -10,11 +10,9 @@ from functools import partial
 
 from app.domain.move import ConverterName
 from app.log import configure
+from app.services.plan_runner import PlanRunner
 from app.settings import Settings
-from app.store.engine import make_engine
-from app.store.jobs import SqlJobStore
-from app.store.secretbox import load_box
-from app.store.workers import SqlWorkerStore
+from app.store.store import open_store
 from converters.compat import Compat
 from converters.native import Native
 from converters.virt_v2v import VirtV2vInPlace
@@ -43,11 +41,11 @@ def main(settings: Settings) -> int:
     """Run one worker until SIGTERM or SIGINT. The database must be at the current schema."""
     configure(settings.log_level)
     os.umask(0o077)
-    database = make_engine(settings.database_url)
+    store = open_store(settings.database_url, settings.secret_key_file)
     executor = new_executor()
     worker = Worker(
-        SqlJobStore(database, load_box(settings.secret_key_file)),
-        SqlWorkerStore(database),
+        store.jobs,
+        store.workers,
         DbosEngine(settings.database_url, executor),
         Adapters(
             open_source=partial(
@@ -69,6 +67,7 @@ def main(settings: Settings) -> int:
             slots=HostSlots(settings.host_connections),
             space_poll_s=settings.space_poll_s,
         ),
+        look_at_plans=PlanRunner(store, places=settings.max_jobs).look,
         executor=executor,
         max_jobs=settings.max_jobs,
         lease_s=settings.lease_s,

@@ -1,9 +1,13 @@
-"""One worker process: takes waiting jobs, carries out operations, beats, and stops in good order."""
+"""One worker process: starts what plans have to start, takes waiting jobs, carries out operations, beats, and stops in
+good order.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -21,6 +25,7 @@ from workers.steps.context import Adapters
 from workers.workflow import make_saga, spec_of
 
 ADMIT_EVERY_S = 0.5
+PLANS_EVERY_S = 1.0
 PARK_WITHIN_S = 20.0  # how long a stop waits for steps to notice; what has not parked by then dies with the process
 
 
@@ -37,6 +42,7 @@ class Worker:
         engine: Engine,
         adapters: Adapters,
         *,
+        look_at_plans: Callable[[], None],
         executor: str,
         max_jobs: int,
         lease_s: float,
@@ -44,6 +50,7 @@ class Worker:
     ) -> None:
         self._workers = workers
         self._engine = engine
+        self._look_at_plans = look_at_plans
         self._executor = executor
         self._max_jobs = max_jobs
         self._stopping = threading.Event()
@@ -58,9 +65,13 @@ class Worker:
         self._liveness.beat_once()
         self._liveness.start()
         self._log.info("worker ready", executor=self._executor)
+        looked = float("-inf")
         with ThreadPoolExecutor(max_workers=4, thread_name_prefix="operation") as pool:
             while not self._stopping.wait(ADMIT_EVERY_S):
                 try:
+                    if time.monotonic() - looked >= PLANS_EVERY_S:
+                        looked = time.monotonic()
+                        self._look_at_plans()
                     self._workers.admit(self._max_jobs, self._enqueue)
                     while (operation := self._workers.claim_operation(self._executor)) is not None:
                         pool.submit(self._operations.carry_out, operation)

@@ -84,6 +84,10 @@ class Job(Value):
     def workflow_id(self) -> str:
         return f"{self.id}.{self.run}"
 
+    @property
+    def on_failure(self) -> OnFailure:
+        return self.options.on_failure
+
     def finished_steps(self) -> tuple[str, ...]:
         return tuple(step.name for step in self.steps if step.state in ("succeeded", "skipped"))
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from app.domain.errors import Conflict, NotFound
-from app.domain.job import Job, Pause
+from app.domain.job import Job, JobSummary, Pause
 from app.domain.models import Artefact, DiskProgress, Leftover, Progress, StepRecord
 from app.domain.move import OnFailure
 from app.domain.states import STEPS, TERMINAL, JobState, check_transition
@@ -21,7 +21,7 @@ def holds_vm(job: Job) -> bool:
     return job.state in WAITS_OR_WORKS or job.state is JobState.ROLLBACK_FAILED or kept
 
 
-def begun(job: Job) -> bool:
+def begun(job: Job | JobSummary) -> bool:
     """Whether a worker has this run in hand: it then acts on what the user asks for, also while the job waits."""
     return job.started_at is not None
 

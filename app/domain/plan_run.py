@@ -10,12 +10,19 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from app.domain.plan import Gate, ItemState, Plan, PlanState, Wave
 from app.domain.plan_state import ENDED, FAILURES, LOST, MOVING, Entry, is_over, planned, wave_names
 
 _BREAKS_UNIT = frozenset({ItemState.FAILED, ItemState.CANCELLED, ItemState.ROLLBACK_FAILED})
+
+
+class Wait(NamedTuple):
+    """Why nothing of a wave is started. All but `begins` last until somebody acts."""
+
+    cause: Literal["approval", "green", "begins", "ended"]
+    text: str
 
 
 @dataclass(frozen=True)
@@ -42,10 +49,10 @@ def decide(plan: Plan, entries: Iterable[Entry], now: datetime, free: int) -> Ch
     """`free`: how many jobs could begin at once now; a unit that begins may take more than are left."""
     items = planned(entries)
     if plan.state in ENDED:
-        return Change(_reopened(plan, items))
-    if plan.state is PlanState.DRAFT:
+        plan = _reopened(plan, items)
+    if plan.state in ENDED or plan.state is PlanState.DRAFT:
         return Change(plan)
-    cancel, undo = _broken(items)
+    cancel, undo = broken(items)
     if plan.state is PlanState.UNDOING:
         return Change(plan if cancel or undo else undone(plan, items, now), cancel=cancel, undo=undo)
     hold = hopeless(plan, items)
@@ -59,9 +66,10 @@ def decide(plan: Plan, entries: Iterable[Entry], now: datetime, free: int) -> Ch
     if plan.state is PlanState.PAUSED:
         return Change(plan, hold, cancel=cancel, undo=undo)
     current = current_wave(plan, items)
-    why = wave_waits(plan, current, items, now)
-    start = [] if why else _units_to_start(plan, current, items, now, free)
-    return Change(with_changes(plan, reason=why), hold, cancel=cancel, undo=undo, start=start)
+    wait = wave_waits(plan, current, items, now)
+    start = [] if wait else _units_to_start(plan, current, items, now, free)
+    plan = with_changes(plan, reason=wait.text if wait else "")
+    return Change(plan, hold, cancel=cancel, undo=undo, start=start)
 
 
 def current_wave(plan: Plan, items: Sequence[Entry]) -> Wave:
@@ -72,22 +80,22 @@ def current_wave(plan: Plan, items: Sequence[Entry]) -> Wave:
     return plan.wave(name) or Wave(name=name)
 
 
-def wave_waits(plan: Plan, wave: Wave, items: Sequence[Entry], now: datetime) -> str:
-    """Why nothing of a wave is started, "" where it may be, or where nothing of it waits."""
+def wave_waits(plan: Plan, wave: Wave, items: Sequence[Entry], now: datetime) -> Wait | None:
+    """None where something of a wave may be started, or where nothing of it waits."""
     waiting = sum(entry.wave == wave.name and entry.state is ItemState.WAITING for entry in items)
     if not waiting:
-        return ""
+        return None
     if not _gate_is_open(plan, wave, items):
         if wave.gate is Gate.MANUAL:
-            return f"wave {wave.name} waits for its approval"
-        red = len(_red_before(plan, wave, items))
-        return f"wave {wave.name} waits until all before it has succeeded, and {vms_text(red)} did not"
+            return Wait("approval", f"wave {wave.name} waits for its approval")
+        red = vms_text(len(_red_before(plan, wave, items)))
+        return Wait("green", f"wave {wave.name} waits until all before it has succeeded, and {red} did not")
     if not _has_begun(wave, now):
-        return f"wave {wave.name} starts at {time_text(wave.starts_at)}"
+        return Wait("begins", f"wave {wave.name} starts at {time_text(wave.starts_at)}")
     if _has_ended(wave, now):
         ended = time_text(wave.ends_at)
-        return f"the window of wave {wave.name} ended at {ended}, and {vms_text(waiting)} of it still wait"
-    return ""
+        return Wait("ended", f"the window of wave {wave.name} ended at {ended} with {vms_text(waiting)} of it left")
+    return None
 
 
 def hopeless(plan: Plan, items: Sequence[Entry]) -> dict[str, str]:
@@ -108,10 +116,15 @@ def hopeless(plan: Plan, items: Sequence[Entry]) -> dict[str, str]:
             held[entry.key] = why
             lost.append(entry)
 
+    place = {name: number for number, name in enumerate(wave_names(plan, items))}
     for entry in items:
         for key in entry.depends_on:
             if key not in by_key:
                 hold(entry, "it depends on a VM that this plan does not move")
+            elif place[by_key[key].wave] > place[entry.wave] and by_key[key].state is ItemState.WAITING:
+                hold(entry, f"it depends on {by_key[key].name}, which is of a later wave")
+    for key in in_circles(entry for entry in items if entry.state is ItemState.WAITING):
+        hold(by_key[key], "it depends on itself, through others or its group")
     for name, members in groups.items():
         if why := _impossible_group(plan, name, [entry for entry in members if entry.state is ItemState.WAITING]):
             for entry in members:
@@ -131,13 +144,13 @@ def failures(items: Iterable[Entry], wave: str) -> list[Entry]:
     return [entry for entry in items if entry.wave == wave and entry.state in FAILURES and not entry.forgiven]
 
 
-def _broken(items: Sequence[Entry]) -> tuple[list[str], list[str]]:
+def broken(items: Sequence[Entry]) -> tuple[list[str], list[str]]:
     """Of units of which one has failed for good: whom to cancel, and whom to roll back.
 
     What a user rolled back breaks no unit: the others may be in use since.
     """
-    broken = {entry.unit for entry in items if entry.unit and entry.state in _BREAKS_UNIT and not entry.undone}
-    others = [entry for entry in items if entry.unit in broken]
+    units = {entry.unit for entry in items if entry.unit and entry.state in _BREAKS_UNIT and not entry.undone}
+    others = [entry for entry in items if entry.unit in units]
     cancel = [entry.key for entry in others if can_be_cancelled(entry)]
     return cancel, [entry.key for entry in others if entry.state is ItemState.SUCCEEDED]
 
@@ -153,10 +166,32 @@ def _impossible_group(plan: Plan, name: str, waiting: Sequence[Entry]) -> str:
     wave = plan.wave(waiting[0].wave) if waiting else None
     if wave and wave.at_once and len(waiting) > wave.at_once:
         return f"its group {name} has {vms_text(len(waiting))}, and wave {wave.name} takes {wave.at_once} at once"
-    keys = {entry.key for entry in waiting}
-    if any(keys & set(entry.depends_on) for entry in waiting):
-        return f"its group {name} has VMs that depend on each other: they could not start together"
     return ""
+
+
+def in_circles(items: Iterable[Entry]) -> set[str]:
+    """Keys of those that could never start, since they depend on themselves, and of who depends on such.
+
+    Those of a group start together: what one of them depends on, all do.
+    """
+    units = {unit[0].key: unit for unit in _units(items)}
+    unit_of = {entry.key: first for first, unit in units.items() for entry in unit}
+    needs = {
+        first: {unit_of[key] for entry in unit for key in entry.depends_on if key in unit_of}
+        for first, unit in units.items()
+    }
+    needed_by: dict[str, list[str]] = defaultdict(list)
+    for first, others in needs.items():
+        for other in others:
+            needed_by[other].append(first)
+    free = [first for first, others in needs.items() if not others]
+    left = {first: len(others) for first, others in needs.items()}
+    while free:
+        for first in needed_by[free.pop()]:
+            left[first] -= 1
+            if not left[first]:
+                free.append(first)
+    return {entry.key for first, count in left.items() if count for entry in units[first]}
 
 
 def _too_many_failures(plan: Plan, items: Sequence[Entry]) -> str:

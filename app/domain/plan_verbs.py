@@ -8,7 +8,7 @@ from datetime import datetime
 
 from app.domain.errors import Conflict, NotFound
 from app.domain.plan import Gate, ItemState, Plan, PlanState, Wave
-from app.domain.plan_run import Change, can_be_cancelled, undone, vms_text, with_changes
+from app.domain.plan_run import Change, broken, can_be_cancelled, undone, vms_text, with_changes
 from app.domain.plan_state import ENDED, FAILURES, Entry, planned
 from app.domain.states import JobState
 
@@ -166,7 +166,9 @@ def _undoing(plan: Plan, scope: Sequence[Entry], undo: Sequence[Entry], now: dat
     ended = [entry.key for entry in undo if entry.job in _CAN_BE_UNDONE]
     waiting = {entry.key: why for entry in scope if entry.state is ItemState.WAITING}
     after = with_changes(plan, state=PlanState.UNDOING, reason="", ended_at=None)
-    return Change(after if ended else undone(after, scope, now), waiting, cancel=cancel, undo=ended)
+    if not ended and not any(broken(scope)):
+        after = undone(after, scope, now)
+    return Change(after, waiting, cancel=cancel, undo=ended)
 
 
 def _counted(entries: Iterable[Entry]) -> set[str]:

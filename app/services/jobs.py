@@ -12,7 +12,7 @@ from app.domain.hardware import hardware_for
 from app.domain.hardware.placement import taken_by_others
 from app.domain.job import Job, JobSummary, Pause
 from app.domain.libvirt_xml import domain_xml
-from app.domain.lifecycle import pending_steps
+from app.domain.lifecycle import begun, pending_steps
 from app.domain.limits import Limit, ScopedLimit
 from app.domain.models import Concern, Disk
 from app.domain.move import Move, MoveOptions, OnFailure
@@ -66,6 +66,15 @@ class Jobs:
 
         `keys`: of encrypted disks, as a converter takes them.
 
+        Raises as prepare does.
+        """
+        job = self.prepare(source, vm, target, options)
+        scoped = ScopedLimit(scope="job", subject=job.id, **dict(limit)) if limit else None
+        return self._store.requests.submit(job, scoped, keys)
+
+    def prepare(self, source: str, vm: str, target: str, options: MoveOptions, *, plan_id: str = "") -> Job:
+        """A job to be submitted.
+
         Raises PreflightFailed for blockers that are known already, NotFound, Conflict, InvalidRequest.
         """
         from_, listed, to = self._resolve(source, vm, target)
@@ -77,14 +86,13 @@ class Jobs:
             source_name=from_.name,
             target_id=to.id,
             target_name=to.name,
+            plan_id=plan_id,
             options=options,
             vm=listed.vm,
             created_at=now(),
         )
-        job = job.model_copy(update={"steps": pending_steps(job)})
         self._refuse_early(self._move(job.id, listed, to, options), listed, to)
-        scoped = ScopedLimit(scope="job", subject=job.id, **dict(limit)) if limit else None
-        return self._store.requests.submit(job, scoped, keys)
+        return job.model_copy(update={"steps": pending_steps(job)})
 
     def dry_run(self, source: str, vm: str, target: str, options: MoveOptions) -> DryRun:
         """Judged by the stored inventory and the target's last check; nothing is touched. Raises as submit does."""
@@ -176,12 +184,11 @@ def _planned_xml(move: Move, to: RegisteredTarget) -> str:
 
 def next_action(job: Job | JobSummary) -> str:
     """One sentence for whoever looks at the job: what will happen, or what to do."""
-    kept = (job.options.on_failure if isinstance(job, Job) else job.on_failure) is OnFailure.HOLD
     match job.state:
         case JobState.QUEUED | JobState.RUNNING | JobState.PAUSED if job.stop_requested:
             return "Stopping; then what was done is undone."
         case JobState.QUEUED:
-            return "Waits for a worker with a free slot" + (", and goes on where it was." if job.started_at else ".")
+            return "Waits for a worker with a free slot" + (", and goes on where it was." if begun(job) else ".")
         case JobState.RUNNING if job.pause:
             return "Pausing: the step under way stops at its next safe point."
         case JobState.RUNNING:
@@ -191,7 +198,7 @@ def next_action(job: Job | JobSummary) -> str:
         case JobState.SUCCEEDED:
             running = "runs" if job.boot and job.boot.kind else "is there"
             return f"{job.vm_name} {running} on {job.target_name}; delete the source when you no longer need it."
-        case JobState.FAILED if kept:
+        case JobState.FAILED if job.on_failure is OnFailure.HOLD:
             return "Solve the cause, then retry to go on from the copied disks, or roll back to start the source again."
         case JobState.FAILED:
             return "All was undone: solve the cause and retry."
@@ -213,7 +220,7 @@ def _waits_for(pause: Pause | None) -> str:
     return f"Waits for room: {pause.detail}. It goes on by itself when there is more; resume lets it try at once."
 
 
-def actions(job: Job) -> tuple[str, ...]:
+def actions(job: Job | JobSummary) -> tuple[str, ...]:
     """The verbs that this job takes now."""
     match job.state:
         case JobState.QUEUED | JobState.RUNNING | JobState.PAUSED if job.stop_requested:

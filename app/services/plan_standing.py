@@ -144,9 +144,9 @@ def _needs_human(plan: Plan, entries: Sequence[Entry], jobs: Mapping[str, JobSum
         yield f"It is paused: {plan.reason}. Resume it to go on."
     if plan.state is PlanState.RUNNING and entries:
         wave = current_wave(plan, entries)
-        why = wave_waits(plan, wave, entries, now)
-        if why and not (wave.starts_at and now < wave.starts_at):
-            yield f"{why[:1].upper()}{why[1:]}."
+        wait = wave_waits(plan, wave, entries, now)
+        if wait and wait.cause != "begins":
+            yield sentence(wait.text)
 
 
 def _waits_for_room(job: JobSummary | None) -> bool:
@@ -171,8 +171,8 @@ def _next_action(plan: Plan, entries: Sequence[Entry], now: datetime) -> str:
         case PlanState.UNDOING:
             return f"Nothing to do: {vms_text(len(moving))} are being undone."
         case PlanState.RUNNING:
-            if why := wave_waits(plan, current_wave(plan, entries), entries, now) if entries else "":
-                return f"{why[:1].upper()}{why[1:]}."
+            if wait := wave_waits(plan, current_wave(plan, entries), entries, now) if entries else None:
+                return sentence(wait.text)
             return f"Nothing to do: {vms_text(len(moving))} move, {vms_text(len(waiting))} wait."
         case PlanState.SUCCEEDED:
             return "All have moved: delete the sources when you no longer need them."
@@ -183,8 +183,12 @@ def _next_action(plan: Plan, entries: Sequence[Entry], now: datetime) -> str:
     return ""
 
 
-def item_action(state: ItemState, held: str, error: Mapping[str, object] | None) -> str:
-    """What happens next with an item that has no job of its own to say it."""
+def sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}."
+
+
+def item_action(state: ItemState, held: str, error: Mapping[str, object] | None, waits: str) -> str:
+    """What happens next with an item that has no job of its own to say it. `waits`: what it waits for, if it does."""
     match state:
         case ItemState.LEFT_OUT:
             return "It stays where it is: the plan does not include it."
@@ -193,4 +197,4 @@ def item_action(state: ItemState, held: str, error: Mapping[str, object] | None)
         case ItemState.FAILED if error:
             return f"It was not started: {error.get('message', '')}. {error.get('hint', '')}".strip()
         case _:
-            return "It waits for its turn."
+            return waits

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
@@ -13,6 +13,7 @@ from app.domain.job import JobSummary
 from app.domain.plan import Item, ItemState, Plan, WantedPlan
 from app.domain.plan_run import decide
 from app.domain.plan_state import Entry, is_locked
+from app.domain.plan_words import waits_for
 from app.services.jobs import next_action
 from app.services.plan_check import PlanCheck
 from app.services.plan_standing import Standing, item_action, standing
@@ -177,12 +178,13 @@ class Plans:
             chosen = _beyond(entries, chosen, after)
         shown = chosen if limit is None else chosen[:limit]
         more = len(shown) < len(chosen)
-        return Page([*self._standing(plan, shown)], shown[-1].key if more else None)
+        return Page([*self._standing(plan, shown, waits_for(plan, entries, now()))], shown[-1].key if more else None)
 
     def item(self, ref: str, key: str) -> ItemStanding:
         """Raises NotFound."""
         plan, entries = self._store.plans.standing(ref)
-        found = self._standing(plan, [entry for entry in entries if entry.key == key])
+        chosen = [entry for entry in entries if entry.key == key]
+        found = self._standing(plan, chosen, waits_for(plan, entries, now()))
         if not found:
             raise NotFound(f"plan {plan.name} has no item {key}", f"List them: GET /v1/plans/{plan.id}/items.")
         return found[0]
@@ -241,23 +243,27 @@ class Plans:
         locked = frozenset(entry.key for entry in entries if is_locked(entry.state))
         return Before(plan, self._store.plans.items(plan.id), locked)
 
-    def _standing(self, plan: Plan, entries: Sequence[Entry]) -> Sequence[ItemStanding]:
+    def _standing(self, plan: Plan, entries: Sequence[Entry], waits: Mapping[str, str]) -> Sequence[ItemStanding]:
         if not entries:
             return []
         jobs = self._store.plans.jobs_of(plan.id)
         keys = [entry.key for entry in entries] if len(entries) <= MOST_KEYS else ()
         items = {item.key: item for item in self._store.plans.items(plan.id, keys=keys)}
-        return [_item(items[entry.key], entry, jobs.get(entry.job_id)) for entry in entries if entry.key in items]
+        return [
+            _item(items[entry.key], entry, jobs.get(entry.job_id), waits.get(entry.key, ""))
+            for entry in entries
+            if entry.key in items
+        ]
 
 
-def _item(item: Item, entry: Entry, job: JobSummary | None) -> ItemStanding:
+def _item(item: Item, entry: Entry, job: JobSummary | None, waits: str) -> ItemStanding:
     own = job if job is not None and entry.state.value == job.state.value else None  # else it waits to be started again
     return ItemStanding(
         item=item,
         state=entry.state,
         job=job,
         downtime_s=downtime_s(job) if job else None,
-        next_action=next_action(own) if own else item_action(entry.state, item.held, item.error),
+        next_action=next_action(own) if own else item_action(entry.state, item.held, item.error, waits),
     )
 
 

@@ -61,6 +61,11 @@ class JobRequests:
                 connection, query, request, sorts=sorts, default="-created_at", unique=[jobs.c.id], make=rows.to_job
             )
 
+    def count(self, states: Sequence[JobState]) -> int:
+        with reading(self._engine) as connection:
+            query = sa.select(sa.func.count()).where(jobs.c.state.in_(states))
+            return connection.execute(query).scalar_one()
+
     def pause(self, job_id: str) -> Job:
         return self._ask(job_id, lambda job: lifecycle.pause(job, rows.now()))
 

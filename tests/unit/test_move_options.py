@@ -69,12 +69,12 @@ def test_the_steps_of_a_worker_see_what_was_asked_for(tmp_path: Path) -> None:
         created_at=datetime(2026, 11, 23, tzinfo=UTC),
     )
     store.submit(made)
-    adapters: Any = Adapters(
+    adapters = Adapters(
         open_source=_no_source,
         open_target=open_target,
         converters={},
-        clock=_Closed(),
-        home=tmp_path,  # type: ignore[arg-type]
+        clock=_Closed(),  # type: ignore[arg-type]
+        home=tmp_path,
     )
     with StepContext("j1", store, adapters, attempt=1, cancel=lambda: None, fence=lambda: None) as ctx:
         assert ctx.target
