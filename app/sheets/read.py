@@ -6,7 +6,7 @@ import sys
 import threading
 
 from app import process
-from app.domain.errors import TooLarge, ToolFailed, ToolMissing, ToolTimedOut, UnreadableSheet
+from app.domain.errors import TooLarge, ToolFailed, ToolMissing, ToolTimedOut, TransientError, UnreadableSheet
 from app.sheets.limits import MAX_BYTES, MAX_CPU_S, MAX_MEMORY, MAX_WAIT_S, MIB, READERS
 from app.sheets.wire import Answer, too_large
 from app.sheets.workbook import TAKEN, Workbook
@@ -20,7 +20,8 @@ _turns = threading.BoundedSemaphore(READERS)
 def read(data: bytes, filename: str) -> Workbook:
     """What the file holds, decided by its bytes. Blocks for seconds where the file is large.
 
-    Raises UnreadableSheet and TooLarge; what has a place has it as `fields["cell"]`.
+    Raises UnreadableSheet and TooLarge; what has a place has it as `fields["cell"]`. Raises TransientError when others
+    are being read all the time.
     """
     if not data.strip(b"\xef\xbb\xbf\xff\xfe\0 \t\r\n"):
         raise UnreadableSheet("the file is empty", TAKEN)
@@ -30,8 +31,12 @@ def read(data: bytes, filename: str) -> Workbook:
         )
     name = _shown(filename)
     answer = Answer()
-    with _turns:
+    if not _turns.acquire(timeout=MAX_WAIT_S):  # who waits holds a thread of the service
+        raise TransientError(f"{READERS} other sheets have been read for {MAX_WAIT_S} s", "Send it again.", code="busy")
+    try:
         _ask(data, name, answer)
+    finally:
+        _turns.release()
     return Workbook(name, tuple(answer.sheets))
 
 

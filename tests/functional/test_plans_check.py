@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from app.domain.described import Described
 from app.domain.host import Host, HostNode
 from app.domain.models import Disk, Pool
 from app.domain.plan import Wave
@@ -317,3 +318,11 @@ def test_other_blockers_may_be_gone_on_the_night(api: Service) -> None:
 def test_a_network_that_a_vm_is_not_on_is_told(api: Service) -> None:
     problem = only(check(api, row(2, vm_name="guest1", networks={"VM Netwrok": "dmz"})))
     assert (problem.code, problem.severity, problem.fix) == ("network_unused", "warning", 'Did you mean "VM Network"?')
+
+
+def test_an_export_that_is_older_than_the_vm_is_told(api: Service) -> None:
+    then = Described(cpus=64, disks=1, disk_bytes=GIB, networks={"Old": None})
+    problem = only(check(api, row(2, vm_name="guest1", described=then), kind="rvtools"))
+    assert (problem.place, problem.code, problem.severity) == (cell(2, "vm_name"), "vm_changed", "warning")
+    assert "CPUs, then 64" in problem.cause
+    assert "cards in VM Network, then in Old" in problem.cause

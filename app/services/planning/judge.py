@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from app import preflight
+from app.domain.described import differences
 from app.domain.models import VM, Concern
 from app.services.jobs import OF_THE_REQUEST
 from app.services.moves import planned
@@ -61,6 +62,7 @@ def judge(drafts: Sequence[Draft], known: Known, store: Store, found: Findings) 
             continue
         move = planned("plan", vm, draft.to, draft.item.options, ())
         sizes[draft.item.key] = Size(move.vm.disk_bytes, move.vm.memory_bytes, move.vm.cpus, move.runs_after())
+        _tell_age(draft, vm, found)
         if draft.open and draft.to.facts is not None:
             _unused_networks(draft, vm, known, found)
             for concern in preflight.run(move, draft.to.facts):
@@ -87,6 +89,14 @@ def _tell(draft: Draft, concern: Concern, found: Findings) -> None:
     place = draft.place(field) if field and draft.place(field) != draft.row.place() else draft.vm_place()
     tell = found.error if concern.code in _OF_THE_ROW else found.warning
     tell(place, concern.code, concern.cause, _FIXES.get(concern.code, concern.remedy))
+
+
+def _tell_age(draft: Draft, vm: VM, found: Findings) -> None:
+    """An inventory tool's export says more of a VM than who it is; what counts is the inventory."""
+    since = list(differences(draft.row.described, vm)) if draft.row.described else []
+    if since:
+        cause = f"{vm.name} is no longer as this sheet has it: it has {'; '.join(since)}"
+        found.warning(draft.vm_place(), "vm_changed", cause, "See that the plan still fits; it goes by the inventory.")
 
 
 def _unused_networks(draft: Draft, vm: VM, known: Known, found: Findings) -> None:
