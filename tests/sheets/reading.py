@@ -13,5 +13,5 @@ def read_here(data: bytes, name: str) -> Workbook:
     with tempfile.NamedTemporaryFile() as file:
         file.write(data)
         file.flush()
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            return Workbook(name, tuple(sheets(mapped, name, file.name)))
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # left to whoever still looks at it, as there
+        return Workbook(name, tuple(sheets(mapped, name, file.name)))

@@ -9,6 +9,7 @@ from app.domain.registered import RegisteredTarget
 from app.preflight.pool import FILE_POOLS
 from app.services.planning.known import Known, SourceVMs
 from app.sheets.lists import Choices
+from app.sheets.words import join_pairs
 
 MOST_NETWORKS = 1000  # cells that a drop-down list offers
 
@@ -40,7 +41,7 @@ def choices(known: Known, source: str = "", target: str = "") -> Choices:
         sources=_sorted(item.name for item in known.sources),
         targets=_sorted(item.name for item in known.targets),
         pools=_sorted(pool.name for item in facts for pool in item.pools if pool.type in FILE_POOLS),
-        networks=[f"{network}={plug}" for network in networks for plug in plugs][:MOST_NETWORKS],
+        networks=[join_pairs({network: plug}) for network in networks for plug in plugs][:MOST_NETWORKS],
     )
 
 

@@ -113,7 +113,8 @@ def _rows(table: Table) -> tuple[Wanted, ...]:
         unsure = not any(record.cell(field) for field in ("vm_id", "vm_uuid"))
         for field, error in (("vm_name", unsure), ("vm_id", True), ("vm_uuid", True), ("target_name", False)):
             record.doubt_number(field, error=error)
-        rows.append(Wanted(include=include, places=record.places, **read))
+        if any(read.get(field) for field in _IDENTITY):  # else it is told what is wrong with them
+            rows.append(Wanted(include=include, places=record.places, **read))
     return tuple(rows)
 
 
