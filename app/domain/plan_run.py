@@ -13,7 +13,8 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from app.domain.plan import Gate, ItemState, Plan, PlanState, Wave
-from app.domain.plan_state import ENDED, FAILURES, LOST, MOVING, Entry, is_over, planned, wave_names
+from app.domain.plan_hold import hopeless, units
+from app.domain.plan_state import ENDED, FAILURES, MOVING, Entry, is_over, planned, vms_text, wave_names
 
 _BREAKS_UNIT = frozenset({ItemState.FAILED, ItemState.CANCELLED, ItemState.ROLLBACK_FAILED})
 
@@ -72,6 +73,13 @@ def decide(plan: Plan, entries: Iterable[Entry], now: datetime, free: int) -> Ch
     return Change(plan, hold, cancel=cancel, undo=undo, start=start)
 
 
+def next_moment(plan: Plan, entries: Iterable[Entry], now: datetime) -> datetime | None:
+    """When time alone may change what is decided."""
+    times = [moment for wave in plan.waves for moment in (wave.starts_at, wave.ends_at)]
+    times += [entry.cutover_at for entry in entries if entry.state is ItemState.WAITING]
+    return min((moment for moment in times if moment is not None and moment > now), default=None)
+
+
 def current_wave(plan: Plan, items: Sequence[Entry]) -> Wave:
     """The first that is not over, or the last."""
     by_wave = _by_wave(items)
@@ -98,47 +106,6 @@ def wave_waits(plan: Plan, wave: Wave, items: Sequence[Entry], now: datetime) ->
     return None
 
 
-def hopeless(plan: Plan, items: Sequence[Entry]) -> dict[str, str]:
-    """Who waits and cannot be started as things are, and why: key → words."""
-    by_key = {entry.key: entry for entry in items}
-    needed_by: dict[str, list[Entry]] = defaultdict(list)
-    groups: dict[str, list[Entry]] = defaultdict(list)
-    for entry in items:
-        for key in entry.depends_on:
-            needed_by[key].append(entry)
-        if entry.group:
-            groups[entry.group].append(entry)
-    held: dict[str, str] = {}
-    lost = [entry for entry in items if entry.state in LOST]
-
-    def hold(entry: Entry, why: str) -> None:
-        if entry.state is ItemState.WAITING and entry.key not in held:
-            held[entry.key] = why
-            lost.append(entry)
-
-    place = {name: number for number, name in enumerate(wave_names(plan, items))}
-    for entry in items:
-        for key in entry.depends_on:
-            if key not in by_key:
-                hold(entry, "it depends on a VM that this plan does not move")
-            elif place[by_key[key].wave] > place[entry.wave] and by_key[key].state is ItemState.WAITING:
-                hold(entry, f"it depends on {by_key[key].name}, which is of a later wave")
-    for key in in_circles(entry for entry in items if entry.state is ItemState.WAITING):
-        hold(by_key[key], "it depends on itself, through others or its group")
-    for name, members in groups.items():
-        if why := _impossible_group(plan, name, [entry for entry in members if entry.state is ItemState.WAITING]):
-            for entry in members:
-                hold(entry, why)
-    while lost:
-        gone = lost.pop()
-        said = "is held" if gone.key in held else _said(gone.state)
-        for entry in needed_by[gone.key]:
-            hold(entry, f"it depends on {gone.name}, which {said}")
-        for entry in groups[gone.group] if gone.group else ():
-            hold(entry, f"{gone.name} of its group {gone.group} {said}")
-    return held
-
-
 def failures(items: Iterable[Entry], wave: str) -> list[Entry]:
     """Those of a wave that count for its `stop_after`."""
     return [entry for entry in items if entry.wave == wave and entry.state in FAILURES and not entry.forgiven]
@@ -149,49 +116,14 @@ def broken(items: Sequence[Entry]) -> tuple[list[str], list[str]]:
 
     What a user rolled back breaks no unit: the others may be in use since.
     """
-    units = {entry.unit for entry in items if entry.unit and entry.state in _BREAKS_UNIT and not entry.undone}
-    others = [entry for entry in items if entry.unit in units]
+    fallen = {entry.unit for entry in items if entry.unit and entry.state in _BREAKS_UNIT and not entry.undone}
+    others = [entry for entry in items if entry.unit in fallen]
     cancel = [entry.key for entry in others if can_be_cancelled(entry)]
     return cancel, [entry.key for entry in others if entry.state is ItemState.SUCCEEDED]
 
 
 def can_be_cancelled(entry: Entry) -> bool:
     return entry.state in MOVING and entry.state is not ItemState.ROLLING_BACK and not entry.stopping
-
-
-def _impossible_group(plan: Plan, name: str, waiting: Sequence[Entry]) -> str:
-    """Why what waits of a group can never start together."""
-    if len({entry.wave for entry in waiting}) > 1:
-        return f"its group {name} has VMs in several waves: they could not start together"
-    wave = plan.wave(waiting[0].wave) if waiting else None
-    if wave and wave.at_once and len(waiting) > wave.at_once:
-        return f"its group {name} has {vms_text(len(waiting))}, and wave {wave.name} takes {wave.at_once} at once"
-    return ""
-
-
-def in_circles(items: Iterable[Entry]) -> set[str]:
-    """Keys of those that could never start, since they depend on themselves, and of who depends on such.
-
-    Those of a group start together: what one of them depends on, all do.
-    """
-    units = {unit[0].key: unit for unit in _units(items)}
-    unit_of = {entry.key: first for first, unit in units.items() for entry in unit}
-    needs = {
-        first: {unit_of[key] for entry in unit for key in entry.depends_on if key in unit_of}
-        for first, unit in units.items()
-    }
-    needed_by: dict[str, list[str]] = defaultdict(list)
-    for first, others in needs.items():
-        for other in others:
-            needed_by[other].append(first)
-    free = [first for first, others in needs.items() if not others]
-    left = {first: len(others) for first, others in needs.items()}
-    while free:
-        for first in needed_by[free.pop()]:
-            left[first] -= 1
-            if not left[first]:
-                free.append(first)
-    return {entry.key for first, count in left.items() if count for entry in units[first]}
 
 
 def _too_many_failures(plan: Plan, items: Sequence[Entry]) -> str:
@@ -212,7 +144,7 @@ def _units_to_start(
     mine = [entry for entry in items if entry.wave == wave.name]
     moving = sum(entry.state in MOVING for entry in mine)
     start: list[tuple[str, ...]] = []
-    for unit in _units(entry for entry in mine if entry.state is ItemState.WAITING):
+    for unit in units(entry for entry in mine if entry.state is ItemState.WAITING):
         if free <= 0:
             break
         if not all(_time_has_come(entry, now) and _is_ready(entry, done) for entry in unit):
@@ -223,13 +155,6 @@ def _units_to_start(
         moving += len(unit)
         free -= len(unit)
     return start
-
-
-def _units(waiting: Iterable[Entry]) -> list[list[Entry]]:
-    units: dict[tuple[str, str], list[Entry]] = defaultdict(list)
-    for entry in sorted(waiting, key=lambda entry: (entry.order, entry.place)):
-        units[(entry.group, "" if entry.group else entry.key)].append(entry)
-    return list(units.values())
 
 
 def _fits(wave: Wave, moving: int, count: int) -> bool:
@@ -292,22 +217,6 @@ def _by_wave(items: Iterable[Entry]) -> dict[str, list[Entry]]:
     for entry in items:
         found[entry.wave].append(entry)
     return found
-
-
-def _said(state: ItemState) -> str:
-    match state:
-        case ItemState.FAILED:
-            return "failed"
-        case ItemState.ROLLBACK_FAILED:
-            return "left something over"
-        case ItemState.HELD:
-            return "is held"
-        case _:
-            return f"was {state.replace('_', ' ')}"
-
-
-def vms_text(count: int) -> str:
-    return "1 VM" if count == 1 else f"{count} VMs"
 
 
 def time_text(moment: datetime | None) -> str:

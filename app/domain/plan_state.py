@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
@@ -98,5 +98,5 @@ def is_over(entries: Iterable[Entry]) -> bool:
     return all(entry.state is ItemState.SUCCEEDED or entry.state in LOST for entry in entries)
 
 
-def bytes_of(entries: Sequence[Entry]) -> int:
-    return sum(entry.bytes for entry in entries)
+def vms_text(count: int) -> str:
+    return "1 VM" if count == 1 else f"{count} VMs"

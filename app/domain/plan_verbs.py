@@ -8,8 +8,8 @@ from datetime import datetime
 
 from app.domain.errors import Conflict, NotFound
 from app.domain.plan import Gate, ItemState, Plan, PlanState, Wave
-from app.domain.plan_run import Change, broken, can_be_cancelled, undone, vms_text, with_changes
-from app.domain.plan_state import ENDED, FAILURES, Entry, planned
+from app.domain.plan_run import Change, broken, can_be_cancelled, undone, with_changes
+from app.domain.plan_state import ENDED, FAILURES, Entry, planned, vms_text
 from app.domain.states import JobState
 
 _UNDER_WAY = (PlanState.RUNNING, PlanState.PAUSED)

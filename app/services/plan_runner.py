@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import structlog
 
 from app.domain.errors import Conflict, NotFound, TransientError, VmferryError
 from app.domain.job import Job
 from app.domain.plan import Item, Plan
-from app.domain.plan_run import Change, decide
+from app.domain.plan_run import Change, decide, next_moment
 from app.domain.plan_state import Entry
 from app.domain.states import JobState
 from app.services.jobs import Jobs
 from app.store import rows
 from app.store.store import Store
 
+LOOK_ANYWAY = timedelta(minutes=1)
 TAKES_A_PLACE = (JobState.QUEUED, JobState.RUNNING, JobState.ROLLING_BACK)
+
+
+class _Look(NamedTuple):
+    """What was known when a plan was looked at, and found to have nothing to do."""
+
+    at: datetime
+    event: int  # the newest then
+    free: int
+    until: datetime  # when time alone may change that
 
 
 class PlanRunner:
@@ -30,28 +41,43 @@ class PlanRunner:
         self._jobs = Jobs(store)
         self._places = places
         self._now = now
+        self._idle: dict[str, _Look] = {}
         self._log = structlog.get_logger("plans")
 
     def look(self) -> None:
         """Once at each plan that may have something to do. Raises TransientError."""
-        for plan_id in self._store.plans.active():
+        active = self._store.plans.active()
+        self._idle = {plan_id: look for plan_id, look in self._idle.items() if plan_id in active}
+        for plan_id in active:
             try:
-                self._look_at(plan_id)
+                free = self._places - self._store.requests.count(TAKES_A_PLACE)
+                if not self._is_idle(plan_id, free):
+                    self._look_at(plan_id, free)
             except TransientError:
                 raise
             except Exception:  # noqa: BLE001  the top of a loop: a fault in one plan must stop neither the others nor jobs
                 self._log.exception("a plan could not be looked at", plan_id=plan_id)
 
-    def _look_at(self, plan_id: str) -> None:
-        free = self._places - self._store.requests.count(TAKES_A_PLACE)
+    def _is_idle(self, plan_id: str, free: int) -> bool:
+        """Whether nothing can have changed since a look that found nothing to do: to read many items takes long."""
+        look = self._idle.get(plan_id)
+        if look is None or not look.at <= self._now() < look.until or free > max(0, look.free):
+            return False
+        return not self._store.plans.happened(plan_id, look.event)
+
+    def _look_at(self, plan_id: str, free: int) -> None:
+        self._idle.pop(plan_id, None)
 
         def look(plan: Plan, entries: Sequence[Entry]) -> Change:
             return decide(plan, entries, self._now(), free)
 
         try:
+            newest, at = self._store.events.last_id(), self._now()
             plan, entries = self._store.plans.standing(plan_id)
             change = look(plan, entries)
             if not change.start and not change.writes(plan):
+                until = min(next_moment(plan, entries, at) or at + LOOK_ANYWAY, at + LOOK_ANYWAY)
+                self._idle[plan_id] = _Look(at, newest, free, until)
                 return
             ready, refused = self._prepare(plan_id, change.start)
             self._store.plans.advance(plan_id, look, ready, refused)

@@ -10,8 +10,8 @@ from typing import Literal
 
 from app.domain.job import JobSummary
 from app.domain.plan import ItemState, Plan, PlanState, Wave
-from app.domain.plan_run import current_wave, vms_text, wave_waits
-from app.domain.plan_state import MOVING, Entry, counts, is_over, planned, wave_names
+from app.domain.plan_run import current_wave, wave_waits
+from app.domain.plan_state import MOVING, Entry, counts, is_over, planned, vms_text, wave_names
 from app.domain.plan_verbs import verbs
 
 WaveState = Literal["waiting", "running", "succeeded", "failed"]

@@ -14,16 +14,17 @@ from app.domain.errors import Conflict, NotFound, VmferryError
 from app.domain.job import Job, JobSummary
 from app.domain.plan import Gate, Item, Plan, PlanState, Wave
 from app.domain.plan_run import Change
-from app.domain.plan_state import MOVING, Entry, is_locked
+from app.domain.plan_state import MOVING, Entry, is_locked, vms_text
 from app.domain.plan_verbs import replanned
 from app.store import plan_rows, requests, rows
 from app.store.engine import reading, writing
 from app.store.paging import Page, PageRequest, fetch
 from app.store.secretbox import SecretBox
-from app.store.tables import jobs, plan_items, plans
+from app.store.tables import events, jobs, plan_items, plans
 
 Verb = Callable[[Plan, Sequence[Entry]], Change]
 Ready = Mapping[tuple[str, ...], Mapping[str, Job | None]]  # unit → key → its job, None: the one that it has
+_NOTHING_TO_DO = ("job.progress", "job.step", "job.log")
 _ACTIVE = (PlanState.RUNNING, PlanState.PAUSED, PlanState.UNDOING)
 
 
@@ -127,6 +128,14 @@ class Plans:
         with reading(self._engine) as connection:
             return [row.id for row in connection.execute(query)]
 
+    def happened(self, plan_id: str, after: int) -> bool:
+        """Whether anything was told since the event `after` that a look may have to act upon."""
+        query = sa.select(events.c.id).where(
+            events.c.plan_id == plan_id, events.c.id > after, events.c.kind.not_in(_NOTHING_TO_DO)
+        )
+        with reading(self._engine) as connection:
+            return connection.execute(query.limit(1)).first() is not None
+
     def remove(self, ref: str) -> None:
         """Its jobs stay. Raises NotFound, and Conflict while something of it moves."""
         with writing(self._engine) as connection:
@@ -183,13 +192,15 @@ class Plans:
             values = [{"of_key": key, "why": why} for key, why in change.hold.items()]
             connection.execute(_update(before.id).values(held=sa.bindparam("why")), values)
             whose = next(iter(change.hold.values()))
-            text = f"{len(values)} VMs are not started: {whose}" + (", or another reason" if len(values) > 1 else "")
+            text = f"{vms_text(len(values))} not started: {whose}" + (", or another reason" if len(values) > 1 else "")
             plan_rows.tell(connection, before, "plan.held", text, level="warning", keys=sorted(change.hold)[:100])
         if change.again:
             fresh = _update(before.id).values(
                 held="", error=None, unit="", forgiven=0, again=sa.func.coalesce(_run_of_its_job(), 0)
             )
             connection.execute(fresh, [{"of_key": key} for key in change.again])
+            text = f"{vms_text(len(change.again))} go again"
+            plan_rows.tell(connection, before, "plan.retry", text, keys=sorted(change.again)[:100])
         if change.forgive:
             passed = _update(before.id).values(forgiven=sa.func.coalesce(_run_of_its_job(), 1))
             connection.execute(passed, [{"of_key": key} for key in change.forgive])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,13 +37,15 @@ def key(number: int) -> str:
 
 @dataclass
 class Running:
-    """`look` is what a worker's loop does; `admitted` are jobs that a worker has in hand."""
+    """`look` is what a worker's loop does, `end` what it does to jobs."""
 
     api: Service
     plan_id: str
     places: int = 100
     now: datetime = NOW
-    admitted: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.runner = PlanRunner(self.api.store, places=self.places, now=lambda: self.now)
 
     @property
     def plan(self) -> Plan:
@@ -59,9 +61,8 @@ class Running:
         )
 
     def look(self, *, times: int = 1) -> dict[str, ItemState]:
-        runner = PlanRunner(self.api.store, places=self.places, now=lambda: self.now)
         for _ in range(times):
-            runner.look()
+            self.runner.look()
         return self.states()
 
     def states(self) -> dict[str, ItemState]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from app.domain import plan_verbs
 from app.domain.errors import Conflict, TransientError
@@ -131,6 +132,40 @@ def test_workers_that_look_at_the_same_time_start_each_vm_once(api: Service) -> 
         thread.join()
     assert list(plan.states().values()) == [Q, Q, Q, W, W]
     assert len(jobs(api)) == 3
+
+
+def test_items_are_read_again_only_when_something_may_have_changed(api: Service) -> None:
+    later = NOW + timedelta(seconds=30)
+    plan = running(api, item(1), item(2, wave="2"), waves=(Wave(name="1"), Wave(name="2", starts_at=later)), places=2)
+    plan.ask(plan_verbs.start)
+    plan.look(times=2)
+    api.admit()
+    plan.look(times=2)
+    statements: list[str] = []
+    sa.event.listen(api.store.engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+
+    def reads() -> bool:
+        statements.clear()
+        plan.runner.look()
+        return any("plan_items" in statement for statement in statements)
+
+    assert not reads()
+    api.store.jobs.event(plan.item(1).job, "job.log", "goes on")
+    assert not reads()
+    plan.now = later
+    assert reads()
+    assert not reads()
+    plan.now = NOW
+    assert reads()
+    plan.now = NOW + timedelta(seconds=29)
+    assert not reads()
+    api.store.requests.cancel(plan.item(1).job)
+    assert reads()
+    assert not reads()
+    plan.ask(plan_verbs.pause)
+    assert reads()
+    plan.now = NOW + timedelta(minutes=2)
+    assert reads()
 
 
 def test_what_cannot_be_moved_fails_with_what_is_in_its_way(api: Service) -> None:

@@ -50,7 +50,7 @@ def _many_runs() -> None:
         ("_gate_is_open", _yes, {"gates are obeyed"}),
         ("_too_many_failures", lambda *_: "", {"stop_after is obeyed"}),
         ("broken", lambda _items: ([], []), {"groups move whole or not at all"}),
-        ("_units", lambda waiting: [[entry] for entry in waiting], {"groups start together"}),
+        ("units", lambda waiting: [[entry] for entry in waiting], {"groups start together"}),
         ("hopeless", lambda *_: {}, {"every plan ends", "groups move whole or not at all"}),
         ("current_wave", _last_that_waits, {"waves run in order"}),
         ("is_over", _no, {"every plan ends"}),
