@@ -151,7 +151,9 @@ def verbs(plan: Plan, entries: Iterable[Entry]) -> tuple[str, ...]:
             found.append("retry")
         if any(entry.job in _CAN_BE_UNDONE for entry in items):
             found.append("rollback")
-    if plan.state not in ENDED and any(wave.gate is Gate.MANUAL and not wave.approved_at for wave in plan.waves):
+    if plan.state not in (*ENDED, PlanState.UNDOING) and any(
+        wave.gate is Gate.MANUAL and not wave.approved_at for wave in plan.waves
+    ):
         found.append("approve")
     return tuple(found)
 

@@ -107,7 +107,8 @@ class PlanRunner:
         """A new job; None where the one that it has failed and can be retried, for nothing else is wanted now."""
         if item.job:
             old = self._store.jobs.job(item.job)
-            same = (old.source_name, old.target_name, old.options) == (item.source, item.target, item.options)
+            ends = self._store.sources.get(item.source).id, self._store.targets.get(item.target).id
+            same = (old.source_id, old.target_id, old.options) == (*ends, item.options)
             if old.state is JobState.FAILED and same:
                 return None
         self._check_identity(item)

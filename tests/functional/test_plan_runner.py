@@ -408,6 +408,21 @@ def test_a_failed_item_that_was_changed_gets_a_new_job(api: Service) -> None:
     assert api.store.jobs.job(plan.item(1).job).options.cpus == 2
 
 
+def test_a_failed_item_whose_target_was_registered_anew_gets_a_new_job(api: Service) -> None:
+    plan = running(api, item(1))
+    plan.ask(plan_verbs.start)
+    plan.look()
+    plan.end(1, JobState.FAILED)
+    plan.look()
+    first = plan.item(1).job
+    api.store.targets.remove(api.target)
+    again = api.http.post("/v1/targets", json={"name": "here", "networks": {"*": "default"}}).json()["id"]
+    plan.ask(plan_verbs.retry)
+    assert plan.look() == {"guest1": Q}
+    assert plan.item(1).job != first
+    assert api.store.jobs.job(plan.item(1).job).target_id == again
+
+
 def test_what_cannot_be_undone_any_more_is_told_and_let_be(api: Service) -> None:
     plan = running(api, item(1, group="shop"), item(2, group="shop"))
     plan.ask(plan_verbs.start)
