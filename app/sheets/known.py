@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _SHEET = re.compile(r"(?:rvtools)?(?:tab)?(plan|waves|vinfo|vdisk|vnetwork|vport|dvport|vms)\d*")
-_GROUPS = (("plan", "waves"), ("vinfo", "vdisk", "vnetwork", "vport", "dvport"), ("vms",))
+_GROUPS = (("plan",), ("vinfo", "vdisk", "vnetwork", "vport", "dvport"), ("vms",))
 
 
 def squeezed(text: str) -> str:
@@ -24,5 +24,5 @@ def to_read(names: list[str]) -> list[str]:
     """Those that belong together; none where no name is known."""
     for group in _GROUPS:
         if any(role(name) == group[0] for name in names):
-            return [name for name in names if role(name) in group]
+            return [name for name in names if role(name) in (*group, "waves")]
     return []

@@ -21,7 +21,7 @@ from app.sheets.cells import written
 from app.sheets.columns import COLUMNS, STATE_COLUMNS, Column
 from app.sheets.export import as_wanted, export_csv, export_xlsx
 from app.sheets.formats import understand
-from app.sheets.formats.plan import _READ
+from app.sheets.formats.own import READ
 from app.sheets.outcome import Outcome
 from app.sheets.read import read
 from tests.sheets.reading import read_here
@@ -156,7 +156,7 @@ FIELDS = {
 
 @pytest.mark.parametrize("column", COLUMNS[1:], ids=lambda column: column.header)
 def test_each_value_is_read_as_it_is_written(column: Column) -> None:
-    reading, nothing = _READ[column.field]
+    reading, nothing = READ[column.field]
 
     @given(FIELDS.get(column.field, SOME))
     def comes_back(value: object) -> None:

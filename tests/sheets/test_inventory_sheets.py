@@ -151,6 +151,31 @@ def test_the_plan_sheet_of_a_workbook_wins() -> None:
     assert [row.vm_id for row in plan.rows] == ["vm-2"]
 
 
+def test_columns_of_a_plan_may_be_added_to_an_export() -> None:
+    """The way of those who plan in the export itself: which VM, in which wave, and how."""
+    written = tabs(many(4))
+    wishes = [("1", "yes", "disk_only"), ("2", "x", ""), ("2", "", ""), ("3", "no", "warm")]
+    for row, (wave, include, strategy) in zip(written["vInfo"], wishes, strict=True):
+        row |= {"Wave": wave, "include": include, "Strategy": strategy, "target": "kvm01", "cutover at": "soon"}
+    written["vInfo"][0]["Template"] = True
+    written["Waves"] = [{"wave": "1", "at once": 5}, {"wave": "2", "gate": "manual"}]
+    plan = found(book(written))
+    assert plan.kind == "rvtools"
+    assert [(row.wave, row.strategy, row.target) for row in plan.rows][:2] == [
+        ("1", "disk_only", "kvm01"),
+        ("2", "", "kvm01"),
+    ]
+    assert [row.include for row in plan.rows] == [False, True, False, False]
+    assert [(wave.name, wave.at_once, wave.gate) for wave in plan.waves] == [("1", 5, "none"), ("2", None, "manual")]
+    codes = [problem.code for problem in plan.problems]
+    assert codes.count("column_added") == 5
+    assert codes.count("include_missing") == 1
+    soon = plan.rows[0].place("cutover_at").removesuffix("2")
+    errors = [problem for problem in plan.problems if problem.severity == "error"]
+    assert [problem.place for problem in errors] == [f"{soon}{row}" for row in range(2, 6)]
+    assert plan.rows[1].place("wave").startswith("vInfo!")
+
+
 def live_optics() -> bytes:
     rows = [
         {

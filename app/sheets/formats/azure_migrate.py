@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from app.domain.described import Described
 from app.domain.plan import WantedPlan
-from app.sheets.formats.inventories import MIB, enough, number, rows
-from app.sheets.table import Record, find
+from app.sheets.formats.inventories import MIB, enough, number, plan_of, table_of
+from app.sheets.table import Record
 from app.sheets.workbook import Workbook
 
 _FIELDS = {  # a star before a header means that Azure needs it
@@ -24,10 +24,9 @@ _FIELDS = {  # a star before a header means that Azure needs it
 
 def understand(workbook: Workbook) -> WantedPlan | None:
     for sheet in workbook.sheets:
-        table = find(sheet, _FIELDS, enough(("cpus", "memory_mib", "disks", "os", "firmware", "address")))
+        table = table_of(sheet, _FIELDS, enough(("cpus", "memory_mib", "disks", "os", "firmware", "address")))
         if table is not None:
-            table.check()
-            return WantedPlan("azure_migrate", tuple(rows(table, _describe)), problems=tuple(table.problems))
+            return plan_of("azure_migrate", workbook, [table], _describe)
     return None
 
 

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from app.domain.described import Described
-from app.domain.plan import Wanted
+from app.domain.plan import Problem, Wanted, WantedPlan
 from app.sheets import values
-from app.sheets.table import Record, Table
-from app.sheets.workbook import Cell
+from app.sheets.formats import own
+from app.sheets.formats.waves import waves_of
+from app.sheets.table import Record, Table, find
+from app.sheets.workbook import Cell, Sheet, Workbook
 
 MIB = 1 << 20
 _OWN_OF_VCENTER = re.compile(r"vCLS([ -]|$)")  # its agents: made anew as soon as they are gone
@@ -49,7 +51,7 @@ def enough(marks: Iterable[str], least: int = 2) -> Callable[[Iterable[str]], bo
     return lambda columns: "vm_name" in columns and len(own.intersection(columns)) >= least
 
 
-def stays(record: Record) -> tuple[str, str]:
+def _stays(record: Record) -> tuple[str, str]:
     """(field, why) for a VM that is none to move; ("", "") for any other."""
     if yes(record.cell("template")):
         return "template", "a template is not moved"
@@ -65,29 +67,57 @@ def stays(record: Record) -> tuple[str, str]:
     return "", ""
 
 
-def rows(table: Table, describe: Callable[[Record], Described]) -> Iterator[Wanted]:
+def table_of(sheet: Sheet, fields: Mapping[str, str], needed: Callable[[Iterable[str]], bool]) -> Table | None:
+    """With the columns of a plan that somebody may have added to it."""
+    return find(sheet, {**own.ADDED, **fields}, needed)
+
+
+def plan_of(
+    kind: str, workbook: Workbook, tables: Iterable[Table], describe: Callable[[Record], Described]
+) -> WantedPlan:
+    waves, places, problems = waves_of(workbook)
+    found: list[Wanted] = []
+    told: list[Problem] = []
+    for table in tables:
+        table.check()
+        found += _rows(table, describe)
+        told += table.problems
+    return WantedPlan(kind, tuple(found), waves, places, (*told, *problems))
+
+
+def _rows(table: Table, describe: Callable[[Record], Described]) -> Iterator[Wanted]:
     """A VM a row, by its name, id and UUIDs."""
-    for record in table.records():
+    added = [field for field in table.columns if field in own.ADDED.values()]
+    for field in added:
+        place = table.sheet.place(table.header.number, table.columns[field])
+        cause = f'"{table.headers[field]}" is taken for the column of a plan'
+        table.note(place, cause, "Rename it if it is not.", error=False, code="column_added")
+    records = list(table.records())
+    for record, include in zip(records, own.included(table, records), strict=True):
         name = unescaped(record.value("vm_name", values.name, ""))
         vm_id = word(record.cell("vm_id"))
         uuid = word(record.cell("vm_uuid")) or ("" if vm_id else word(record.cell("instance_uuid")))
         if not (name or vm_id or uuid):
             continue
         record.doubt_number("vm_name", error=not (vm_id or uuid))
-        field, why = stays(record)
-        if why:
-            record.table.note(
-                record.place(field), f"{name or vm_id}: {why}", "Nothing to do.", error=False, code="not_included"
-            )
         yield Wanted(
-            include=not why,
+            include=_moves(record) and include,
             vm_name=name,
             vm_id=vm_id,
             vm_uuid=uuid,
             vcenter_uuid=word(record.cell("vcenter_uuid")),
             described=describe(record),
             places=record.places,
+            **own.read(record, added),
         )
+
+
+def _moves(record: Record) -> bool:
+    field, why = _stays(record)
+    if why:
+        cause = f"{word(record.cell('vm_name'))}: {why}"
+        record.table.note(record.place(field), cause, "Nothing to do.", error=False, code="not_included")
+    return not why
 
 
 def unescaped(name: str) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from app.domain.described import Described
 from app.domain.plan import WantedPlan
-from app.sheets.formats.inventories import MIB, enough, number, rows
+from app.sheets.formats.inventories import MIB, enough, number, plan_of, table_of
 from app.sheets.known import role
-from app.sheets.table import Record, find
+from app.sheets.table import Record
 from app.sheets.workbook import Workbook
 
 _FIELDS = {
@@ -28,11 +28,9 @@ _FIELDS = {
 def understand(workbook: Workbook) -> WantedPlan | None:
     named = [sheet for sheet in workbook.sheets if role(sheet.name) == "vms"]
     for sheet in named or workbook.sheets:
-        table = find(sheet, _FIELDS, enough(("vm_id", "power", "cpus", "memory_mib", "disk_mib")))
+        table = table_of(sheet, _FIELDS, enough(("vm_id", "power", "cpus", "memory_mib", "disk_mib")))
         if table is not None:
-            table.check()
-            found = tuple(rows(table, _describe))
-            return WantedPlan("live_optics", found, problems=tuple(table.problems))
+            return plan_of("live_optics", workbook, [table], _describe)
     return None
 
 

@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from app.domain.described import Described
-from app.domain.plan import Problem, Wanted, WantedPlan
-from app.sheets.formats.inventories import MIB, enough, number, prefixed, rows, word
+from app.domain.plan import Problem, WantedPlan
+from app.sheets.formats.inventories import MIB, enough, number, plan_of, prefixed, table_of, word
 from app.sheets.known import role
 from app.sheets.table import Record, find
 from app.sheets.workbook import Sheet, Workbook
@@ -57,18 +57,11 @@ def understand(workbook: Workbook) -> WantedPlan | None:
         return None
     named = [sheet for sheet in workbook.sheets if role(sheet.name) == "vinfo"]
     needed = enough(_MARKS, 0 if named else 1)
-    tables = [find(sheet, prefixed(_INFO, "vinfo"), needed) for sheet in named or workbook.sheets]
+    tables = [table_of(sheet, prefixed(_INFO, "vinfo"), needed) for sheet in named or workbook.sheets]
     known = [table for table in tables if table is not None]
     if not known:
         return WantedPlan("rvtools", (), problems=tuple(map(_without_columns, named))) if named else None
-    extras = _Extras(workbook)
-    found: list[Wanted] = []
-    problems: list[Problem] = []
-    for table in known:
-        table.check()
-        found += rows(table, extras.describe)
-        problems += table.problems
-    return WantedPlan("rvtools", tuple(found), problems=tuple(problems))
+    return plan_of("rvtools", workbook, known, _Extras(workbook).describe)
 
 
 def _without_columns(sheet: Sheet) -> Problem:
