@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from app.api.schemas import Name, Named, Ours, Ref
 from app.domain.boot import Boot
 from app.domain.models import DiskProgress, Progress
 from app.domain.plan import Difference, Gate, Item, ItemState, Moment, PlanState, Wanted, WantedPlan, Wave, WaveName
+from app.domain.spelling import one_name
 from app.domain.states import JobState
 from app.domain.value import Value
 from app.services.plan_standing import WaveState
@@ -19,6 +20,7 @@ from app.services.planning.report import PoolForecast, WaveForecast
 
 Text = Annotated[str, StringConstraints(max_length=500)]
 Word = Annotated[str, StringConstraints(max_length=100)]
+Spelt = AfterValidator(one_name)  # as it would be in a sheet: an export of it can be imported
 Whole = Annotated[int, Field(ge=-(1 << 53), le=1 << 53)]
 
 
@@ -48,16 +50,16 @@ class PlanRow(Ours):
     """
 
     include: bool = True
-    wave: Annotated[str, StringConstraints(max_length=60)] = ""
+    wave: Annotated[str, StringConstraints(max_length=60), Spelt] = ""
     order: Whole | None = None
-    source: Text = ""
+    source: Annotated[Text, Spelt] = ""
     vm_name: Text = ""
     vm_id: Word = ""
     vm_uuid: Word = ""
-    target: Text = ""
-    target_name: Text = ""
+    target: Annotated[Text, Spelt] = ""
+    target_name: Annotated[Text, Spelt] = ""
     strategy: Word = ""
-    pool: Text = ""
+    pool: Annotated[Text, Spelt] = ""
     format: Word = ""
     networks: Annotated[dict[Ref, Name], Field(max_length=100)] = Field(default_factory=dict)
     keep_mac: bool | None = None
@@ -67,7 +69,7 @@ class PlanRow(Ours):
     cutover_at: Moment | None = None
     power_on: bool | None = None
     test_first: bool | None = None
-    group: Word = ""
+    group: Annotated[Word, Spelt] = ""
     depends_on: Annotated[list[Ref], Field(max_length=100)] = Field(default_factory=list)
     owner: Text = ""
     notes: Annotated[str, StringConstraints(max_length=10_000)] = ""

@@ -15,15 +15,27 @@ from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
 from app.domain.described import Described
 from app.domain.move import MoveOptions
+from app.domain.spelling import one_name
 from app.domain.value import Value
 
-WaveName = Annotated[str, StringConstraints(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f\x7f]+$")]
+YEARS = range(2000, 2200)  # that a plan's times are in
+
+
+def _named(text: str) -> str:
+    if not (name := one_name(text)):
+        raise ValueError("a name is wanted")
+    return name
+
+
+WaveName = Annotated[
+    str, StringConstraints(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f\x7f]+$"), AfterValidator(_named)
+]
 PlanName = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f/?#%]+$")]
 
 
 def _in_utc(moment: datetime) -> datetime:
-    if not 2000 <= moment.year < 2200:
-        raise ValueError("a moment between the years 2000 and 2200 is wanted")
+    if moment.year not in YEARS:
+        raise ValueError(f"a moment of the years {YEARS[0]} to {YEARS[-1]} is wanted")
     return moment.astimezone(UTC)
 
 

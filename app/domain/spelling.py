@@ -18,6 +18,17 @@ def plain(text: str) -> str:
     return "".join(" " if unicodedata.category(char) == "Zs" else char for char in shown).strip()
 
 
+def one_name(text: str) -> str:
+    """Its one spelling. Raises ValueError for what is on several lines or has control characters."""
+    name = plain(text)
+    if not (name.isascii() and name.isprintable()):
+        for char in name:
+            if char < " " or "\x7f" <= char < "\xa0":
+                what = "a line break" if char in "\r\n" else f"the control character U+{ord(char):04X}"
+                raise ValueError(f"there is {what} in it")
+    return name
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """'Did you mean "nvme01"?', or nothing where nothing is like it."""
     names = {plain(name).casefold(): name for name in known}

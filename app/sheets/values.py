@@ -13,7 +13,8 @@ from functools import cache
 from typing import TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
-from app.domain.spelling import did_you_mean, plain
+from app.domain.plan import YEARS
+from app.domain.spelling import did_you_mean, one_name, plain
 from app.sheets.words import split, split_pairs
 from app.sheets.workbook import Cell, Fault, Moment
 
@@ -83,14 +84,12 @@ def _written(cell: Cell) -> str:
 
 def name(cell: Cell) -> str:
     """Of one line, without control characters."""
-    found = text(cell)
-    if found.isascii() and found.isprintable():
-        return found
-    for char in found:
-        if char < " " or "\x7f" <= char < "\xa0":
-            what = "a line break" if char in "\r\n" else f"the control character U+{ord(char):04X}"
-            raise Wrong(f"there is {what} in it", "Write it in one line, without such characters.")
-    return found
+    try:
+        return one_name(_written(cell))
+    except Wrong:
+        raise
+    except ValueError as error:
+        raise Wrong(str(error), "Write it in one line, without such characters.") from error
 
 
 def is_number(cell: Cell) -> bool:
@@ -227,9 +226,14 @@ def _in_zone(local: datetime, zone: str) -> datetime:
 
 def _in_utc(local: datetime, offset: timedelta) -> datetime:
     try:
-        return (local - offset).replace(tzinfo=UTC)
+        moment = (local - offset).replace(tzinfo=UTC)
     except OverflowError as error:
         raise Wrong("it is outside of what a calendar has", _TIME_FIX) from error
+    if moment.year not in YEARS:
+        raise Wrong(
+            f"the year {moment.year} is not one from {YEARS[0]} to {YEARS[-1]}", "Write the year that is meant."
+        )
+    return moment
 
 
 @cache

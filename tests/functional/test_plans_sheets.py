@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from app.api.plan_schemas import PlanDocument
 from app.domain.models import Nic
 from app.domain.plan import Gate, Item, Plan, Wanted, WantedPlan, Wave
 from app.services.plan_check import PlanCheck
@@ -28,6 +30,7 @@ REMARKS = WORDS | st.text(st.characters(exclude_categories=("Cs",), exclude_char
 TIMES = st.datetimes(NOW.replace(tzinfo=None), NOW.replace(tzinfo=None, year=2100)).map(
     lambda at: at.replace(tzinfo=NOW.tzinfo)
 )
+TEXTS = ("wave", "source", "target", "target_name", "pool", "group", "owner", "notes")
 WAVES = ["=1", "10", "00123"]
 
 
@@ -114,6 +117,25 @@ def test_an_export_says_the_plan_as_it_is(api: Service, kind: str) -> None:
         assert not again.changes
 
     comes_back()
+
+
+ANYTHING = st.text(max_size=12) | st.sampled_from([" erp", "e\u00a0f", "a\x07", "\u200b", "x\ny", "=1", "e\u0301"])
+
+
+@quick
+@given(st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(TEXTS, ANYTHING)), min_size=1, max_size=4), ANYTHING)
+def test_what_a_document_may_say_an_export_can_say(api: Service, rows: list[dict[str, str]], wave: str) -> None:
+    items = [{"vm_id": f"vm-{number}"} | row for number, row in enumerate(rows, 1)]
+    try:
+        document = PlanDocument.model_validate({"items": items, "waves": [{"name": wave}]})
+    except ValidationError:
+        return  # it is told to the caller
+    first = checked(api, document.wanted())
+    wanted = understand(read_here(export_xlsx(first.items, first.waves, {}), "june.xlsx"))
+    assert wanted.problems == ()
+    again = checked(api, wanted, first)
+    assert [item for item in again.differences if item.change != "unchanged"] == []
+    assert not again.changes
 
 
 @quick

@@ -47,8 +47,8 @@ AZURE = ["Server name", "Cores", "Memory", "Number of disks", "OS name"]
 LIKELY = [
     "yes", "NO", "warm", "cold", "8 GiB", "1,5 GB", "-1", "0", "1e9", "vm-7", "a=b; c", "a;b", '"', "2026-12-05 22:00",
     "2026-03-29 02:30 Europe/Berlin", "2026-12-05T22:00+99:00", "0000-00-00 00:00 UTC", "9999-12-31 23:59 -14:00",
-    "0001-01-01 00:00 +14:00", "Etc/../UTC", "²", "١٢", "1_000", "=1", "'", "\x00", "\ud800", "\ufeff", "x" * 40_000,
-    "%2f%", "4200c1d2-0000-4000-8000-000000000001",
+    "0001-01-01 00:00 +14:00", "1999-12-31 23:59 UTC", "2200-01-01 00:00 UTC", "Etc/../UTC", "²", "١٢", "1_000", "=1",
+    "'", "\x00", "\ud800", "\ufeff", "x" * 40_000, "%2f%", "4200c1d2-0000-4000-8000-000000000001",
 ]  # fmt: skip
 CELLS = (
     st.none()
@@ -100,6 +100,16 @@ def test_any_cells_are_understood_or_refused(kind: str) -> None:
         check(wanted, {sheet.name for sheet in found})
 
     holds()
+
+
+@pytest.mark.parametrize("year", [1, 1999, 2200, 9999])
+def test_a_year_that_no_plan_has_is_told_at_its_cell(year: int) -> None:
+    at = f"{year:04}-06-01 12:00 UTC"
+    plan = Sheet("Plan", (Row(1, ("VM name", "cutover at")), Row(2, ("a", at))))
+    waves = Sheet("Waves", (Row(1, ("wave", "starts at", "ends at")), Row(2, ("1", at, at))))
+    problems = understand(Workbook("it", (plan, waves))).problems
+    assert [problem.place for problem in problems] == ["Plan!B2", "Waves!B2", "Waves!C2"]
+    assert all(f"the year {year}" in problem.cause for problem in problems)
 
 
 def check(wanted: WantedPlan, names: set[str]) -> None:

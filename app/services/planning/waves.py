@@ -17,7 +17,9 @@ MOST = 60  # characters of a name
 def wave_of(row: Wanted, told: Sequence[Wave], suggest: Suggestions, found: Findings) -> str:
     """The name of a row's wave, which a sheet that describes waves must have described."""
     names = [wave.name for wave in told]
-    if row.wave and (row.wave in names or not names):
+    if row.wave in names:
+        return row.wave
+    if row.wave and not names:
         if 0 < len(row.wave) <= MOST and row.wave.isprintable():
             return row.wave
         found.error(
