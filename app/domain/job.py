@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -117,6 +117,15 @@ class JobSummary(Value):
     domain_uuid: str
     off_since: datetime | None
     created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class JobGlance(NamedTuple):
+    """What the totals of a plan need of each of its jobs: read again and again, of thousands."""
+
+    progress: Progress
+    pause: Pause | None
     started_at: datetime | None
     ended_at: datetime | None
 

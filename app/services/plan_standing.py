@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from app.domain.job import JobSummary
+from app.domain.job import JobGlance, JobSummary
 from app.domain.plan import ItemState, Plan, PlanState, Wave
 from app.domain.plan_run import current_wave, wave_waits
 from app.domain.plan_state import MOVING, Entry, counts, is_over, planned, vms_text, wave_names
 from app.domain.plan_verbs import verbs
 
 WaveState = Literal["waiting", "running", "succeeded", "failed"]
+Jobs = Mapping[str, JobGlance] | Mapping[str, JobSummary]  # by their ids, the newest of each item that was started
 NAMED = 5  # VMs that a sentence names
 
 
@@ -59,8 +60,7 @@ class Standing:
     verbs: tuple[str, ...]
 
 
-def standing(plan: Plan, entries: Sequence[Entry], jobs: Mapping[str, JobSummary], now: datetime) -> Standing:
-    """`jobs`: by their ids, the newest of each item that was started."""
+def standing(plan: Plan, entries: Sequence[Entry], jobs: Jobs, now: datetime) -> Standing:
     items = planned(entries)
     amount = _amount(items, jobs)
     rates = [job.progress.rate for entry in items if (job := jobs.get(entry.job_id)) and job.progress.rate]
@@ -84,7 +84,7 @@ def standing(plan: Plan, entries: Sequence[Entry], jobs: Mapping[str, JobSummary
     )
 
 
-def _wave(wave: Wave, entries: Sequence[Entry], jobs: Mapping[str, JobSummary]) -> WaveStanding:
+def _wave(wave: Wave, entries: Sequence[Entry], jobs: Jobs) -> WaveStanding:
     mine = [job for entry in entries if (job := jobs.get(entry.job_id))]
     over = bool(entries) and is_over(entries)
     ended = [job.ended_at for job in mine if job.ended_at]
@@ -105,7 +105,7 @@ def _wave_state(entries: Sequence[Entry], *, over: bool) -> WaveState:
     return "running" if begun else "waiting"
 
 
-def _amount(entries: Iterable[Entry], jobs: Mapping[str, JobSummary]) -> Amount:
+def _amount(entries: Iterable[Entry], jobs: Jobs) -> Amount:
     total = done = skipped = 0
     for entry in entries:
         job = jobs.get(entry.job_id)
@@ -129,7 +129,7 @@ def _next_cutover(plan: Plan, entries: Iterable[Entry], now: datetime) -> dateti
     return min((at for at in times if at > now), default=None)
 
 
-def _needs_human(plan: Plan, entries: Sequence[Entry], jobs: Mapping[str, JobSummary], now: datetime) -> Iterable[str]:
+def _needs_human(plan: Plan, entries: Sequence[Entry], jobs: Jobs, now: datetime) -> Iterable[str]:
     """What somebody has to do, in sentences: the most urgent first."""
     left = [entry for entry in entries if entry.state is ItemState.ROLLBACK_FAILED]
     if left:
@@ -149,7 +149,7 @@ def _needs_human(plan: Plan, entries: Sequence[Entry], jobs: Mapping[str, JobSum
             yield sentence(wait.text)
 
 
-def _waits_for_room(job: JobSummary | None) -> bool:
+def _waits_for_room(job: JobGlance | JobSummary | None) -> bool:
     return job is not None and job.pause is not None and job.pause.by == "space"
 
 

@@ -33,7 +33,7 @@ from app.store.plans import Verb
 from app.store.rows import new_id, now
 from app.store.store import Store
 
-RESERVED = frozenset({"template"})  # GET /v1/plans/template is not a plan
+RESERVED = frozenset({"new", "template"})  # GET /v1/plans/template and the page /plans/new are no plans
 MOST_KEYS = 500  # that are asked for by name; of more, all are read
 
 
@@ -156,7 +156,25 @@ class Plans:
     def get(self, ref: str) -> Standing:
         """By id or name. Raises NotFound."""
         plan, entries = self._store.plans.standing(ref)
-        return standing(plan, entries, self._store.plans.jobs_of(plan.id), now())
+        return standing(plan, entries, self._store.plans.glances(plan.id), now())
+
+    def shown(
+        self, ref: str, *, wave: str = "", states: Collection[ItemState] = (), text: str = ""
+    ) -> tuple[Standing, Sequence[ItemStanding]]:
+        """As get and items together answer, from one look."""
+        plan, entries = self._store.plans.standing(ref)
+        jobs = self._store.plans.jobs_of(plan.id)
+        found = self._standing(plan, entries, self._chosen(plan, entries, wave, states, text), jobs)
+        return standing(plan, entries, jobs, now()), found
+
+    def changed(self, ref: str, jobs: Collection[str]) -> tuple[Standing, Sequence[ItemStanding]]:
+        """Where the plan stands, and of its items those with one of these jobs."""
+        plan, entries = self._store.plans.standing(ref)
+        found: Sequence[ItemStanding] = ()
+        if jobs:
+            some = [entry for entry in entries if entry.job_id in jobs]
+            found = self._standing(plan, entries, some, self._store.plans.jobs_of(plan.id, jobs))
+        return standing(plan, entries, self._store.plans.glances(plan.id), now()), found
 
     def items(
         self,
@@ -170,21 +188,20 @@ class Plans:
     ) -> Page[ItemStanding]:
         """In their order. `text`: a part of what its row says, whatever its case. `after`: the key of the last seen."""
         plan, entries = self._store.plans.standing(ref)
-        chosen: Sequence[Entry] = [e for e in entries if wave in ("", e.wave) and (not states or e.state in states)]
-        if text:
-            said = {item.key for item in self._store.plans.items(plan.id) if _says(item, text.casefold())}
-            chosen = [entry for entry in chosen if entry.key in said]
+        chosen = self._chosen(plan, entries, wave, states, text)
         if after:
             chosen = _beyond(entries, chosen, after)
         shown = chosen if limit is None else chosen[:limit]
         more = len(shown) < len(chosen)
-        return Page([*self._standing(plan, shown, waits_for(plan, entries, now()))], shown[-1].key if more else None)
+        found = self._standing(plan, entries, shown, self._store.plans.jobs_of(plan.id))
+        return Page([*found], shown[-1].key if more else None)
 
     def item(self, ref: str, key: str) -> ItemStanding:
         """Raises NotFound."""
         plan, entries = self._store.plans.standing(ref)
-        chosen = [entry for entry in entries if entry.key == key]
-        found = self._standing(plan, chosen, waits_for(plan, entries, now()))
+        mine = [entry for entry in entries if entry.key == key]
+        jobs = self._store.plans.jobs_of(plan.id, [entry.job_id for entry in mine])
+        found = self._standing(plan, entries, mine, jobs)
         if not found:
             raise NotFound(f"plan {plan.name} has no item {key}", f"List them: GET /v1/plans/{plan.id}/items.")
         return found[0]
@@ -243,15 +260,27 @@ class Plans:
         locked = frozenset(entry.key for entry in entries if is_locked(entry.state))
         return Before(plan, self._store.plans.items(plan.id), locked)
 
-    def _standing(self, plan: Plan, entries: Sequence[Entry], waits: Mapping[str, str]) -> Sequence[ItemStanding]:
-        if not entries:
+    def _chosen(
+        self, plan: Plan, entries: Sequence[Entry], wave: str, states: Collection[ItemState], text: str
+    ) -> Sequence[Entry]:
+        chosen = [entry for entry in entries if wave in ("", entry.wave) and (not states or entry.state in states)]
+        if text:
+            said = {item.key for item in self._store.plans.items(plan.id) if _says(item, text.casefold())}
+            chosen = [entry for entry in chosen if entry.key in said]
+        return chosen
+
+    def _standing(
+        self, plan: Plan, entries: Sequence[Entry], chosen: Sequence[Entry], jobs: Mapping[str, JobSummary]
+    ) -> Sequence[ItemStanding]:
+        """Of those that are chosen among all entries."""
+        if not chosen:
             return []
-        jobs = self._store.plans.jobs_of(plan.id)
-        keys = [entry.key for entry in entries] if len(entries) <= MOST_KEYS else ()
+        waits = waits_for(plan, entries, now())
+        keys = [entry.key for entry in chosen] if len(chosen) <= MOST_KEYS else ()
         items = {item.key: item for item in self._store.plans.items(plan.id, keys=keys)}
         return [
             _item(items[entry.key], entry, jobs.get(entry.job_id), waits.get(entry.key, ""))
-            for entry in entries
+            for entry in chosen
             if entry.key in items
         ]
 

@@ -8,7 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.domain.errors import NotFound
-from app.domain.job import JobSummary
+from app.domain.job import JobGlance, JobSummary, Pause
+from app.domain.models import Progress
 from app.domain.plan import Item, Plan
 from app.domain.plan_state import Entry, state_of
 from app.domain.states import JobState
@@ -94,12 +95,31 @@ def _entry(row: sa.Row[Any]) -> Entry:
     )
 
 
-def summaries(connection: sa.Connection, plan_id: str) -> dict[str, JobSummary]:
-    """The newest job of each item that has one, by its id."""
+def summaries(connection: sa.Connection, plan_id: str, only: Collection[str] = ()) -> dict[str, JobSummary]:
+    """The newest job of each item that has one, or those of the ids `only`, by its id."""
     on_failure = jobs.c.options["on_failure"].as_string().label("on_failure")
     query = sa.select(*_SUMMARY, on_failure).join(plan_items, plan_items.c.job == jobs.c.id)
+    if only:
+        query = query.where(jobs.c.id.in_(only))
     found = connection.execute(query.where(plan_items.c.plan_id == plan_id))
     return {row.id: JobSummary.model_validate(dict(row._mapping)) for row in found}
+
+
+def glances(connection: sa.Connection, plan_id: str) -> dict[str, JobGlance]:
+    """The same of all, in short."""
+    query = sa.select(*(jobs.c[name] for name in ("id", *JobGlance._fields)))
+    found = connection.execute(
+        query.join(plan_items, plan_items.c.job == jobs.c.id).where(plan_items.c.plan_id == plan_id)
+    )
+    return {
+        row.id: JobGlance(
+            Progress.model_validate(row.progress),
+            Pause.model_validate(row.pause) if row.pause else None,
+            row.started_at,
+            row.ended_at,
+        )
+        for row in found
+    }
 
 
 def tell(connection: sa.Connection, plan: Plan, kind: str, message: str, *, level: str = "info", **data: Any) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.domain import lifecycle
 from app.domain.errors import Conflict, NotFound, VmferryError
-from app.domain.job import Job, JobSummary
+from app.domain.job import Job, JobGlance, JobSummary
 from app.domain.plan import Gate, Item, Plan, PlanState, Wave
 from app.domain.plan_run import Change
 from app.domain.plan_state import MOVING, Entry, is_locked, vms_text
@@ -52,10 +52,14 @@ class Plans:
         with reading(self._engine) as connection:
             return plan_rows.items(connection, plan_id, keys=keys, wave=wave)
 
-    def jobs_of(self, plan_id: str) -> dict[str, JobSummary]:
-        """The newest job of each item that was started, by the job's id."""
+    def jobs_of(self, plan_id: str, only: Collection[str] = ()) -> dict[str, JobSummary]:
+        """The newest job of each item that was started, or those of the ids `only`, by the job's id."""
         with reading(self._engine) as connection:
-            return plan_rows.summaries(connection, plan_id)
+            return plan_rows.summaries(connection, plan_id, only)
+
+    def glances(self, plan_id: str) -> dict[str, JobGlance]:
+        with reading(self._engine) as connection:
+            return plan_rows.glances(connection, plan_id)
 
     def standing(self, ref: str) -> tuple[Plan, Sequence[Entry]]:
         """The plan and where its items stand, as of one moment. Raises NotFound."""

@@ -6,7 +6,7 @@ A part is sent as it is now, whatever happened in between: who was away for long
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import anyio
@@ -20,6 +20,8 @@ from app.store.sessions import Sessions
 from app.web.access import session_text
 
 POLL_S = 0.5
+REST = 5  # times as long as it took to see what is new: who looks costs a sixth of a core at most
+MESSAGE = 4000
 STILL_IN_S = 60.0  # how often is asked whether the session is still one
 
 
@@ -45,24 +47,36 @@ def stream(request: Request, sessions: Sessions, after: int, news: Callable[[int
                 asked = time.monotonic()
                 if await run_sync(sessions.check, text) is None:
                     return
+            begun = time.monotonic()
             found = await run_sync(news, last)
+            spent = time.monotonic() - begun
             if found is not None:
                 last = found.last
                 changed = {name: html for name, html in found.parts.items() if sent.get(name) != html}
                 sent |= changed
-                if changed or found.more:
+                for some in _messages(changed, found.more):
                     told = time.monotonic()
-                    yield format_sse_event(event="change", id=str(last), data_str=_carried(changed, found.more))
+                    yield format_sse_event(event="change", id=str(last), data_str=some)
             if time.monotonic() - told > streams.QUIET_S:
                 told = time.monotonic()
                 yield format_sse_event(comment="still here")
-            await anyio.sleep(POLL_S)
+            await anyio.sleep(max(POLL_S, spent * REST))
 
     return EventSourceResponse(events(), headers={"X-Accel-Buffering": "no"})
 
 
-def _carried(parts: Mapping[str, str], more: Mapping[str, str]) -> str:
-    return "".join((*_swaps(parts.items(), "innerHTML"), *_swaps(more.items(), "beforeend")))
+def _messages(parts: Mapping[str, str], more: Mapping[str, str]) -> Iterator[str]:
+    """All of it in messages of no more than MESSAGE characters, but for a single part that is larger."""
+    some: list[str] = []
+    size = 0
+    for swap in (*_swaps(parts.items(), "innerHTML"), *_swaps(more.items(), "beforeend")):
+        if some and size + len(swap) > MESSAGE:
+            yield "".join(some)
+            some, size = [], 0
+        some.append(swap)
+        size += len(swap)
+    if some:
+        yield "".join(some)
 
 
 def _swaps(parts: Iterable[tuple[str, str]], how: str) -> Iterable[str]:

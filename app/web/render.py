@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from app.domain.registered import Token
 from app.store.rows import now
@@ -35,10 +36,10 @@ def page(request: Request, template: str, status: int = 200, /, **values: Any) -
     return HTMLResponse(shown, status, HEADERS)
 
 
-def fragment(template: str, macro: str, /, *arguments: Any, **values: Any) -> str:
-    """What one macro of a template makes: a part of a page, on one line where it can be."""
-    module = _module(template)
-    return str(getattr(module, macro)(*arguments, **values)).strip()
+def fragment(template: str, macro: str, /, *arguments: Any) -> Markup:
+    """What one macro of a template makes: a part of a page."""
+    made: Markup = getattr(_module(template), macro)(*arguments)
+    return made.strip()
 
 
 def error_page(status: HTTPStatus, message: str, remedy: str = "", code: str = "") -> HTMLResponse:

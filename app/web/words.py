@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 from markupsafe import Markup
+
+from app.domain.models import StepRecord
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 TONES = {
     "good": ("succeeded", "reached", "same", "ok", "ready", "approved"),
-    "busy": ("running", "rolling_back", "started"),
-    "warn": ("paused", "held", "warning", "with_warnings", "changed", "locked", "missing", "pausing", "stopping"),
+    "busy": ("running", "rolling_back"),
+    "warn": ("paused", "held", "warning", "with_warnings", "changed", "locked", "missing", "undoing", "stopping"),
     "bad": ("failed", "rollback_failed", "error", "blocker", "blocked"),
     "gone": ("cancelled", "rolled_back", "undone"),
 }
@@ -95,11 +97,38 @@ def few(names: Iterable[object], limit: int = 3) -> str:
     return ", ".join(listed) if more <= 0 else f"{', '.join(listed[:limit])} and {more} more"
 
 
-def pretty(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
+def runs(steps: Sequence[StepRecord]) -> tuple[tuple[str, int], ...]:
+    """(tone, how many) of steps of one tone that follow each other; "skip" for what was left out."""
+    tones = ("skip" if step.state == "skipped" else tone(step.state) for step in steps)
+    return tuple((kind, len(list(same))) for kind, same in groupby(tones))
 
 
-FILTERS: dict[str, Callable[..., str]] = {
+def steps_told(steps: Sequence[StepRecord]) -> str:
+    """ "3 of 8 steps done, convert failed"."""
+    done = sum(step.state in ("succeeded", "skipped") for step in steps)
+    now = next((f", {word(s.name)} {word(s.state)}" for s in steps if s.state in ("running", "paused", "failed")), "")
+    return f"{done} of {len(steps)} steps done{now}"
+
+
+_ORDER = ("good", "busy", "warn", "bad", "gone", "idle")
+
+
+def by_tone(counts: Mapping[Any, int]) -> list[tuple[Any, int]]:
+    """States and how many, in the order of the parts of a bar."""
+    return sorted(counts.items(), key=lambda pair: _ORDER.index(tone(pair[0])))
+
+
+def bar_parts(counts: Mapping[Any, int]) -> list[tuple[str, int]]:
+    """(tone, how many) of states, what is good first: the parts of a bar."""
+    return [(kind, sum(n for state, n in counts.items() if tone(state) == kind)) for kind in _ORDER]
+
+
+def told(counts: Mapping[Any, int]) -> str:
+    """ "3 running, 12 succeeded"."""
+    return ", ".join(f"{number} {word(state)}" for state, number in by_tone(counts))
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
     "tone": tone,
     "word": word,
     "size": size,
@@ -109,5 +138,9 @@ FILTERS: dict[str, Callable[..., str]] = {
     "count": count,
     "percent": percent,
     "few": few,
-    "pretty": pretty,
+    "bar_parts": bar_parts,
+    "by_tone": by_tone,
+    "told": told,
+    "runs": runs,
+    "steps_told": steps_told,
 }

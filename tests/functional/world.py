@@ -32,11 +32,13 @@ from app.domain.models import (
     Tls,
 )
 from app.domain.move import MoveOptions, OnFailure, Strategy
+from app.domain.plan import Gate, Item, Plan, PlanState, Wave
 from app.domain.states import STEPS, JobState
 from app.settings import Settings
-from app.store import rows
+from app.store import plan_rows, rows
 from app.store.engine import writing
 from app.store.store import Store
+from app.store.tables import jobs, plan_items, plans
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -61,6 +63,13 @@ _SAID = {
     "define": "domain defined",
     "boot_check": "up after 71 s, seen by its agent",
     "finalise": "annotated where it went",
+}
+
+REFUSED = {
+    "code": "source_denied",
+    "message": "vcenter-fra refused the login",
+    "hint": "Check the account.",
+    "retryable": False,
 }
 
 
@@ -249,6 +258,69 @@ class World:
         )
         self.move(10, JobState.ROLLING_BACK, done="transfer", minutes=14)
         self.move(11, JobState.QUEUED, minutes=1)
+
+    def plan(self, name: str, waves: Sequence[Wave], state: PlanState, **changes: Any) -> Plan:
+        """A plan without items, as it is after a while."""
+        made = Plan(id=rows.new_id(), name=name, created_at=self.now, updated_at=self.now, waves=tuple(waves))
+        self.store.plans.save(made, [])
+        plan = made.model_copy(update={"state": state, **changes})
+        with writing(self.store.engine) as connection:
+            connection.execute(plans.update().where(plans.c.id == plan.id).values(**plan_rows.plan_values(plan)))
+        return plan
+
+    def put(self, plan: Plan, wave: str, numbers: Sequence[int], **changes: Any) -> None:
+        """VMs into a wave of a plan; those that have a move have it as the plan's."""
+        with writing(self.store.engine) as connection:
+            for number in numbers:
+                guest = self.vms[number - 1]
+                item = Item(
+                    key=f"5a0e3c8e-vcenter:{guest.id}", place=number, wave=wave, source=SOURCE, vm_id=guest.id,
+                    vm_name=guest.name, vm_uuid=guest.uuid, target=TARGET, bytes=guest.disk_bytes,
+                    job=self.jobs.get(guest.name, ""), **changes,
+                )  # fmt: skip
+                connection.execute(plan_items.insert().values(plan_id=plan.id, **plan_rows.item_values(item)))
+                connection.execute(jobs.update().where(jobs.c.id == item.job).values(plan_id=plan.id))
+
+    def fill_with_plans(self) -> None:
+        """One that runs with the moves of `fill_with_moves`, and one in each other state that matters."""
+        hours = lambda count: self.now + timedelta(hours=count)  # noqa: E731
+        weekend = self.plan(
+            "Frankfurt weekend",
+            [
+                Wave(name="pilot", starts_at=hours(-3.5), ends_at=hours(-2)),
+                Wave(name="night 1", starts_at=hours(-1.5), ends_at=hours(3), at_once=6, stop_after=5),
+                Wave(name="night 2", starts_at=hours(6), ends_at=hours(12), gate=Gate.MANUAL, at_once=8),
+                Wave(name="rest", gate=Gate.ALL_GREEN),
+            ],
+            PlanState.RUNNING,
+            description="Out of the old data centre before the contract ends",
+            started_at=hours(-3.5),
+        )
+        self.put(weekend, "pilot", [1, 2], owner="web team")
+        self.put(weekend, "night 1", range(3, 12), owner="platform")
+        self.put(
+            weekend,
+            "night 1",
+            [12],
+            held="it depends on mail05, which failed",
+            depends_on=("5a0e3c8e-vcenter:vm-1005",),
+        )
+        self.put(weekend, "night 2", range(13, 20), group="shop", cutover_at=hours(7))
+        self.put(weekend, "rest", range(20, 23))
+        self.put(weekend, "rest", [23], include=False, notes="stays until the audit")
+        lab = self.plan("Test lab", [Wave(name="all")], PlanState.DRAFT)
+        self.put(lab, "all", range(13, 19))
+        self.move(20, JobState.FAILED, done="preflight", minutes=110, error=REFUSED)
+        self.move(24, JobState.SUCCEEDED, done="finalise", minutes=3000)
+        stopped = self.plan(
+            "Branch offices", [Wave(name="1", stop_after=1)], PlanState.PAUSED, started_at=hours(-2),
+            reason="1 VM of wave 1 failed, and it stops after 1",
+        )  # fmt: skip
+        self.put(stopped, "1", range(20, 24))
+        done = self.plan(
+            "Jump hosts", [Wave(name="1")], PlanState.SUCCEEDED, started_at=hours(-50), ended_at=hours(-49)
+        )
+        self.put(done, "1", [24])
 
     def succeeded(self, number: int) -> Job:
         """With all that a guest leaves which came up: a ladder, pictures, a contract."""
@@ -453,18 +525,23 @@ def stepped(
 
 
 def copied(guest: VM, part: float) -> tuple[DiskProgress, ...]:
-    return tuple(
-        DiskProgress(
-            key=disk.key,
-            label=disk.label,
-            capacity_bytes=disk.capacity_bytes,
-            bytes_done=int(disk.capacity_bytes * part * 0.62),
-            bytes_skipped=int(disk.capacity_bytes * part * 0.38),
-            wire_bytes=int(disk.capacity_bytes * part * 0.4),
-            verified_bytes=disk.capacity_bytes if part == 1 else 0,
+    """A part of each disk, of which five eighths were written."""
+    made = []
+    for disk in guest.disks:
+        through = int(disk.capacity_bytes * part)
+        done = through * 5 // 8
+        made.append(
+            DiskProgress(
+                key=disk.key,
+                label=disk.label,
+                capacity_bytes=disk.capacity_bytes,
+                bytes_done=done,
+                bytes_skipped=through - done,
+                wire_bytes=through // 2,
+                verified_bytes=disk.capacity_bytes if part == 1 else 0,
+            )
         )
-        for disk in guest.disks
-    )
+    return tuple(made)
 
 
 def totals(disks: Sequence[DiskProgress], rate: float | None) -> Progress:

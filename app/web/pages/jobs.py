@@ -10,6 +10,9 @@ from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Stre
 
 from app.api.deps import Given
 from app.api.streams import MAX_ID
+from app.domain.errors import NotFound
+from app.domain.job import Job
+from app.domain.plan import Plan
 from app.domain.states import JobState
 from app.services.jobs import next_action, seconds
 from app.store.paging import PageRequest
@@ -44,6 +47,7 @@ def show_job(request: Request, given: Given, job_id: str) -> HTMLResponse:
         request,
         "job",
         job=job,
+        plan=_plan_of(job, given),
         part=job_parts(job, given),
         found=[*job.concerns, *(job.guest.concerns if job.guest else ())],
         took=seconds(job.started_at, job.ended_at),
@@ -51,6 +55,13 @@ def show_job(request: Request, given: Given, job_id: str) -> HTMLResponse:
         log=given.store.events.newest(job.id, limit=LOG_LINES, up_to=after),
         after=after,
     )
+
+
+def _plan_of(job: Job, given: Given) -> Plan | None:
+    try:
+        return given.store.plans.get(job.plan_id) if job.plan_id else None
+    except NotFound:  # it was removed since
+        return None
 
 
 @router.get("/{job_id}/live")
