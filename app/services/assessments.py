@@ -90,10 +90,12 @@ class Assessments:
         source: str,
         target: str,
         name: str = "",
+        text: str = "",
         verdict: Verdict | None = None,
         concern: str = "",
     ) -> Page[Assessment]:
-        """`source` and `target` by id or name; no target means the only one. `concern` is a code.
+        """`source` and `target` by id or name; no target means the only one. `text` is a part of the name, `concern` a
+        code.
 
         Raises NotFound, Conflict, InvalidRequest.
         """
@@ -110,7 +112,7 @@ class Assessments:
         cursor: str | None = request.cursor
         while cursor is not None and len(found) < request.limit:  # a filter may leave little of what is read
             rest = PageRequest(request.limit - len(found), cursor, request.sort)
-            listed = self._store.inventory.list(rest, source=from_.id, name=name)
+            listed = self._store.inventory.list(rest, source=from_.id, name=name, text=text)
             judged = (assess(item, circumstances) for item in listed.items)
             found += [item for item in judged if _wanted(item, verdict, concern)]
             cursor = listed.next

@@ -66,6 +66,12 @@ class Inventory:
             found = {nic["network"] for nics in connection.execute(query).scalars() for nic in nics or ()}
         return sorted(found)
 
+    def cards(self, source_id: str) -> dict[str, tuple[str, ...]]:
+        """The id of each VM of a source → the networks that its cards are on."""
+        query = sa.select(vms.c.id, vms.c.body["nics"]).where(vms.c.source_id == source_id)
+        with reading(self._engine) as connection:
+            return {row[0]: tuple(nic["network"] for nic in row[1] or ()) for row in connection.execute(query)}
+
     def whole(self, source_id: str, ids: Sequence[str]) -> dict[str, VM]:
         """id → VM of those that are there; at most 500 are asked for at once."""
         query = sa.select(vms.c.id, vms.c.body).where(vms.c.source_id == source_id, vms.c.id.in_(ids))

@@ -16,7 +16,7 @@ from starlette.types import Scope
 
 from app.api.guard import is_api
 from app.domain.errors import VmferryError
-from app.web.pages import jobs, login, plans, system
+from app.web.pages import jobs, login, new_plan, plans, system
 from app.web.render import page
 
 FILES = Path(__file__).parent / "static"
@@ -39,7 +39,7 @@ def add_pages(app: FastAPI) -> None:
     def first() -> RedirectResponse:
         return RedirectResponse("/plans", 303)
 
-    for module in (login, system, jobs, plans):
+    for module in (login, system, jobs, new_plan, plans):
         root.include_router(module.router)
     app.include_router(root)
     app.mount("/static", Files(directory=FILES), name="static")

@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from app.domain.models import StepRecord
+from app.domain.plan import Problem
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -97,6 +98,14 @@ def few(names: Iterable[object], limit: int = 3) -> str:
     return ", ".join(listed) if more <= 0 else f"{', '.join(listed[:limit])} and {more} more"
 
 
+def same_together(problems: Iterable[Problem]) -> list[tuple[str, str, list[str]]]:
+    """(cause, fix, places): what is wrong in the same way at many cells is told once."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for problem in problems:
+        found.setdefault((problem.cause, problem.fix), []).append(problem.place)
+    return [(cause, fix, [place for place in places if place]) for (cause, fix), places in found.items()]
+
+
 def runs(steps: Sequence[StepRecord]) -> tuple[tuple[str, int], ...]:
     """(tone, how many) of steps of one tone that follow each other; "skip" for what was left out."""
     tones = ("skip" if step.state == "skipped" else tone(step.state) for step in steps)
@@ -142,5 +151,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "by_tone": by_tone,
     "told": told,
     "runs": runs,
+    "same_together": same_together,
     "steps_told": steps_told,
 }

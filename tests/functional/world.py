@@ -10,6 +10,7 @@ from typing import Any
 
 from app.domain.boot import Boot, Rung
 from app.domain.contract import compare
+from app.domain.host import Host
 from app.domain.job import Beat, Job, Pause
 from app.domain.lifecycle import pending_steps
 from app.domain.models import (
@@ -490,6 +491,7 @@ def facts(**changes: Any) -> TargetFacts:
         "accelerator": "kvm",
         "pools": (pool("default", 2048, 1127), pool("ssd", 512, 93)),
         "networks": ("default", "lab"),
+        "host": Host(bridges={"br-dmz": 1500}, ovs_bridges={"br0": 9000}),
         "domains": (Domain(uuid="4200c1d2-1111-4000-8000-000000000001", name="taken"),),
         "tools": {"virt-v2v-in-place": "2.2.0", "qemu-img": "7.2.0"},
     }
