@@ -123,9 +123,9 @@ ANYTHING = st.text(max_size=12) | st.sampled_from([" erp", "e\u00a0f", "a\x07", 
 
 
 @quick
-@given(st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(TEXTS, ANYTHING)), min_size=1, max_size=4), ANYTHING)
+@given(st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(TEXTS, ANYTHING)), max_size=4), ANYTHING)
 def test_what_a_document_may_say_an_export_can_say(api: Service, rows: list[dict[str, str]], wave: str) -> None:
-    items = [{"vm_id": f"vm-{number}"} | row for number, row in enumerate(rows, 1)]
+    items = [{"vm_id": f"vm-{number}"} | row for number, row in enumerate([{}, *rows], 1)]  # one is right in any case
     try:
         document = PlanDocument.model_validate({"items": items, "waves": [{"name": wave}]})
     except ValidationError:
