@@ -68,7 +68,7 @@ class MoveOptions(Value):
         changes: dict[str, object] = {"pool": self.pool} if self.pool else {}
         if self.format and self.format != target.image.format:
             changes["image"] = _as_format(target.image, self.format)
-        return target.model_copy(update=changes)
+        return target.model_copy(update=changes) if changes else target
 
     def for_vm(self, vm: VM) -> VM:
         """A VM as it shall be on the target. What it was granted for all its CPUs or memory goes with their number."""
@@ -80,7 +80,7 @@ class MoveOptions(Value):
             changes["memory_bytes"] = self.memory_bytes
             if vm.memory_reservation_bytes >= vm.memory_bytes > 0:
                 changes["memory_reservation_bytes"] = self.memory_bytes
-        return vm.model_copy(update=changes)
+        return vm.model_copy(update=changes) if changes else vm
 
 
 def _as_format(image: ImageOptions, wanted: Literal["qcow2", "raw"]) -> ImageOptions:

@@ -9,17 +9,18 @@ from app.domain.move import Move
 
 
 def check(move: Move, facts: TargetFacts) -> Iterable[Concern]:
+    name, uuid = move.domain_name, move.vm.uuid.lower()
     for domain in facts.domains:
         if domain.job == move.job_id:
             continue
-        if domain.name == move.domain_name:
+        if domain.name == name:
             yield Concern(
                 code="domain_exists",
                 severity="blocker",
                 cause=f"{move.target.name} has a domain named {domain.name} already",
                 remedy="Give the VM another name there (target_name), or rename or remove that domain.",
             )
-        elif domain.uuid.lower() == move.vm.uuid.lower():
+        elif domain.uuid.lower() == uuid:
             yield Concern(
                 code="domain_uuid_exists",
                 severity="blocker",

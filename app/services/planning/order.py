@@ -40,6 +40,8 @@ class Members:
 
 def linked(drafts: Sequence[Draft], lost: Collection[str], suggest: Suggestions, found: Findings) -> list[Draft]:
     """The drafts with the keys of what they depend on."""
+    if not any(draft.row.depends_on for draft in drafts):
+        return list(drafts)
     members = Members(drafts, lost)
     return [_linked(draft, members, suggest, found) if draft.row.depends_on else draft for draft in drafts]
 

@@ -19,6 +19,8 @@ from app.services.planning.report import Findings
 from app.services.planning.words import Suggestions, listed, said
 
 FORMATS = ("qcow2", "raw")
+STRATEGIES = tuple(item.value for item in Strategy)
+PROFILES = tuple(item.value for item in Profile)
 NOT_YET = "not_there_yet"
 
 
@@ -61,7 +63,7 @@ def options_of(row: Wanted, to: RegisteredTarget | None, suggest: Suggestions, f
         )
     values: dict[str, Any] = {
         "strategy": _strategy(row, suggest, found),
-        "profile": _choice(row, "profile", [item.value for item in Profile], suggest, found) or Profile.BALANCED,
+        "profile": _choice(row, "profile", PROFILES, suggest, found) or Profile.BALANCED,
         "format": _choice(row, "format", FORMATS, suggest, found),
         "target_name": row.target_name,
         "power_on": row.power_on,
@@ -87,7 +89,7 @@ def _strategy(row: Wanted, suggest: Suggestions, found: Findings) -> str:
             "Use cold, which shuts the VM down, or disk_only.",
         )
         return Strategy.COLD
-    return _choice(row, "strategy", [item.value for item in Strategy], suggest, found) or Strategy.COLD
+    return _choice(row, "strategy", STRATEGIES, suggest, found) or Strategy.COLD
 
 
 def _choice(row: Wanted, field: str, choices: Sequence[str], suggest: Suggestions, found: Findings) -> str:

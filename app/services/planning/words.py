@@ -9,7 +9,7 @@ from app.domain.spelling import did_you_mean
 SHOWN = 80  # characters of what was written
 LISTED = 10  # names of those that would have been right
 SEARCHED = 1000  # names that are compared with one word
-BUDGET = 150_000  # comparisons that one check makes to guess what was meant: a second or two
+BUDGET = 100_000  # comparisons that one check makes to guess what was meant: a second or two
 
 
 def said(text: str) -> str:
@@ -33,11 +33,11 @@ class Suggestions:
 
     def did_you_mean(self, word: str, names: Sequence[str]) -> str:
         """'Did you mean "nvme01"?', or "" where nothing is near."""
-        near = _alike(word, names) if len(names) > SEARCHED else names
-        cost = len(near) * (1 + len(word) // 20)
-        if not word or cost > self._left:
+        if not word or self._left <= 0:
             return ""
-        self._left -= cost
+        self._left -= len(names) // 50
+        near = _alike(word, names) if len(names) > SEARCHED else names
+        self._left -= len(near) * (1 + len(word) // 20)
         return did_you_mean(word[:SHOWN], near)
 
 
