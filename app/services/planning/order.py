@@ -86,13 +86,13 @@ def _possible(draft: Draft, other: Draft, found: Findings) -> None:
 def check_order(
     drafts: Sequence[Draft], waves: Sequence[Wave], wave_places: Mapping[str, str], found: Findings
 ) -> None:
-    """Groups that cannot start together, and what would wait for ever."""
-    included = [draft for draft in drafts if draft.item.include]
+    """Groups that cannot start together, and what would wait for ever, of what is still to be started."""
+    waiting = [draft for draft in drafts if draft.open]
     position = {wave.name: place for place, wave in enumerate(waves)}
-    by_key = {draft.item.key: draft for draft in included}
-    for draft in included:
+    by_key = {draft.item.key: draft for draft in waiting}
+    for draft in waiting:
         for other in (by_key[key] for key in draft.item.depends_on if key in by_key):
-            if draft.open and position[other.item.wave] > position[draft.item.wave]:
+            if position[other.item.wave] > position[draft.item.wave]:
                 found.error(
                     draft.place("depends_on"),
                     "depends_on_later_wave",
@@ -100,15 +100,15 @@ def check_order(
                     f" later, in wave {said(other.item.wave)}",
                     "Put them into the same wave, or the other one into an earlier one.",
                 )
-    _groups(included, {wave.name: wave for wave in waves}, wave_places, found)
-    _circles(included, by_key, found)
+    _groups(waiting, {wave.name: wave for wave in waves}, wave_places, found)
+    _circles(waiting, by_key, found)
 
 
 def _groups(
-    included: Sequence[Draft], waves: Mapping[str, Wave], wave_places: Mapping[str, str], found: Findings
+    waiting: Sequence[Draft], waves: Mapping[str, Wave], wave_places: Mapping[str, str], found: Findings
 ) -> None:
     groups: dict[str, list[Draft]] = defaultdict(list)
-    for draft in included:
+    for draft in waiting:
         if draft.item.group:
             groups[draft.item.group].append(draft)
     for name, members in groups.items():
@@ -131,7 +131,7 @@ def _groups(
                     "Give the whole group the same time, or none.",
                 )
         at_once = waves[first.item.wave].at_once
-        if at_once is not None and len(members) > at_once and first.open:
+        if at_once is not None and len(members) > at_once:
             found.error(
                 wave_places.get(f"{first.item.wave}/at_once") or first.place("group"),
                 "group_too_large",
@@ -149,10 +149,10 @@ class _Edge(NamedTuple):
     to: str
 
 
-def _circles(included: Sequence[Draft], by_key: Mapping[str, Draft], found: Findings) -> None:
+def _circles(waiting: Sequence[Draft], by_key: Mapping[str, Draft], found: Findings) -> None:
     """Each circle once, at one of its VMs. A group starts together: it waits for all that one of it waits for."""
     edges: dict[str, list[_Edge]] = defaultdict(list)
-    for draft in sorted(included, key=lambda draft: draft.item.key):
+    for draft in sorted(waiting, key=lambda draft: draft.item.key):
         for other in (by_key[key] for key in draft.item.depends_on if key in by_key):
             edges[_unit(draft)].append(_Edge(draft, other, _unit(other)))
     for circle in islice(_walk(edges), CIRCLES):
