@@ -87,6 +87,17 @@ class Wave(Value):
     stop_after: int | None = Field(default=None, ge=1, le=100000)  # failures of it that pause the plan; None: go on
     gate: Gate = Gate.NONE
     approved_at: Moment | None = None  # of a manual gate
+    open_since: Moment | None = None  # it has begun, and goes on whatever becomes of the waves before it
+
+    def as_planned(self) -> Wave:
+        """Without what its run knows."""
+        return self.model_copy(update={"approved_at": None, "open_since": None})
+
+    def instead_of(self, old: Wave | None) -> Wave:
+        """With what the run of the wave before it knows, unless its gate is another one."""
+        if old is None or old.gate is not self.gate:
+            return self.as_planned()
+        return self.model_copy(update={"approved_at": old.approved_at, "open_since": old.open_since})
 
 
 class Item(Value):

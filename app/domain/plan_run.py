@@ -66,10 +66,15 @@ def decide(plan: Plan, entries: Iterable[Entry], now: datetime, free: int) -> Ch
         plan = with_changes(plan, state=PlanState.PAUSED, reason=why)
     if plan.state is PlanState.PAUSED:
         return Change(plan, hold, cancel=cancel, undo=undo)
-    current = current_wave(plan, items)
-    wait = wave_waits(plan, current, items, now)
-    start = [] if wait else _units_to_start(plan, current, items, now, free)
-    plan = with_changes(plan, reason=wait.text if wait else "")
+    start: list[tuple[str, ...]] = []
+    waits, begun = [], set()
+    for wave in open_waves(plan, items):
+        if wait := wave_waits(plan, wave, items, now):
+            waits.append(wait.text)
+        elif found := _units_to_start(wave, items, now, free - sum(len(unit) for unit in start)):
+            start += found
+            begun.add(wave.name)
+    plan = with_changes(plan, reason="; ".join(waits), waves=tuple(_opened(wave, begun, now) for wave in plan.waves))
     return Change(plan, hold, cancel=cancel, undo=undo, start=start)
 
 
@@ -80,12 +85,15 @@ def next_moment(plan: Plan, entries: Iterable[Entry], now: datetime) -> datetime
     return min((moment for moment in times if moment is not None and moment > now), default=None)
 
 
-def current_wave(plan: Plan, items: Sequence[Entry]) -> Wave:
-    """The first that is not over, or the last."""
+def open_waves(plan: Plan, items: Sequence[Entry]) -> list[Wave]:
+    """Those that are not over, and are the first such or have begun: what goes again of a wave stops no later one."""
     by_wave = _by_wave(items)
-    names = wave_names(plan, items)
-    name = next((name for name in names if not is_over(by_wave[name])), names[-1])
-    return plan.wave(name) or Wave(name=name)
+    found: list[Wave] = []
+    for name in wave_names(plan, items):
+        wave = plan.wave(name) or Wave(name=name)
+        if not is_over(by_wave[name]) and (not found or wave.open_since):
+            found.append(wave)
+    return found
 
 
 def wave_waits(plan: Plan, wave: Wave, items: Sequence[Entry], now: datetime) -> Wait | None:
@@ -93,7 +101,7 @@ def wave_waits(plan: Plan, wave: Wave, items: Sequence[Entry], now: datetime) ->
     waiting = sum(entry.wave == wave.name and entry.state is ItemState.WAITING for entry in items)
     if not waiting:
         return None
-    if not _gate_is_open(plan, wave, items):
+    if wave.open_since is None and not _gate_is_open(plan, wave, items):
         if wave.gate is Gate.MANUAL:
             return Wait("approval", f"wave {wave.name} waits for its approval")
         red = vms_text(len(_red_before(plan, wave, items)))
@@ -136,9 +144,7 @@ def _too_many_failures(plan: Plan, items: Sequence[Entry]) -> str:
     return ""
 
 
-def _units_to_start(
-    plan: Plan, wave: Wave, items: Sequence[Entry], now: datetime, free: int
-) -> Sequence[tuple[str, ...]]:
+def _units_to_start(wave: Wave, items: Sequence[Entry], now: datetime, free: int) -> Sequence[tuple[str, ...]]:
     """In their order. The first that is ready and does not fit keeps its place: none that comes after overtakes it."""
     done = {entry.key for entry in items if entry.state is ItemState.SUCCEEDED}
     mine = [entry for entry in items if entry.wave == wave.name]
@@ -210,6 +216,10 @@ def undone(plan: Plan, items: Iterable[Entry], now: datetime) -> Plan:
         return plan
     left_over = any(entry.state is ItemState.ROLLBACK_FAILED for entry in items)
     return with_changes(plan, state=PlanState.FAILED if left_over else PlanState.CANCELLED, reason="", ended_at=now)
+
+
+def _opened(wave: Wave, begun: Collection[str], now: datetime) -> Wave:
+    return wave.model_copy(update={"open_since": now}) if wave.name in begun and not wave.open_since else wave
 
 
 def _by_wave(items: Iterable[Entry]) -> dict[str, list[Entry]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from app.domain.plan import ItemState, Plan, PlanState
-from app.domain.plan_run import current_wave, time_text, wave_waits
+from app.domain.plan_run import open_waves, time_text, wave_waits
 from app.domain.plan_state import Entry, planned
 
 
@@ -15,17 +15,21 @@ def waits_for(plan: Plan, entries: Iterable[Entry], now: datetime) -> dict[str, 
     items = planned(entries)
     waiting = [entry for entry in items if entry.state is ItemState.WAITING]
     if plan.state is not PlanState.RUNNING:
-        said = "is being undone" if plan.state is PlanState.UNDOING else f"is {plan.state}"
-        said = "has not been started" if plan.state is PlanState.DRAFT else said
-        return {entry.key: f"Waits: the plan {said}." for entry in waiting}
+        state = {PlanState.UNDOING: "is being undone", PlanState.DRAFT: "has not been started"}
+        return {entry.key: f"Waits: the plan {state.get(plan.state, f'is {plan.state}')}." for entry in waiting}
     if not waiting:
         return {}
-    current = current_wave(plan, items)
-    wait = wave_waits(plan, current, items, now)
     by_key = {entry.key: entry for entry in items}
-    said = f"Waits: {wait.text}." if wait else ""
-    later = f"Waits until wave {current.name} is over."
-    return {entry.key: later if entry.wave != current.name else said or _waits(entry, by_key, now) for entry in waiting}
+    waves = open_waves(plan, items)
+    waits = {wave.name: wave_waits(plan, wave, items, now) for wave in waves}
+
+    def said(entry: Entry) -> str:
+        if entry.wave not in waits:
+            return f"Waits until wave {waves[0].name} is over."
+        wait = waits[entry.wave]
+        return f"Waits: {wait.text}." if wait else _waits(entry, by_key, now)
+
+    return {entry.key: said(entry) for entry in waiting}
 
 
 def _waits(entry: Entry, by_key: dict[str, Entry], now: datetime) -> str:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from app.domain.job import JobGlance, JobSummary
 from app.domain.plan import ItemState, Plan, PlanState, Wave
-from app.domain.plan_run import current_wave, wave_waits
+from app.domain.plan_run import open_waves, wave_waits
 from app.domain.plan_state import MOVING, Entry, counts, is_over, planned, vms_text, wave_names
 from app.domain.plan_verbs import verbs
 
@@ -142,8 +142,7 @@ def _needs_human(plan: Plan, entries: Sequence[Entry], jobs: Jobs, now: datetime
         yield f"{_named(failed)} failed: solve the cause and retry, or leave them where they are."
     if plan.state is PlanState.PAUSED and plan.reason:
         yield f"It is paused: {plan.reason}. Resume it to go on."
-    if plan.state is PlanState.RUNNING and entries:
-        wave = current_wave(plan, entries)
+    for wave in open_waves(plan, entries) if plan.state is PlanState.RUNNING else ():
         wait = wave_waits(plan, wave, entries, now)
         if wait and wait.cause != "begins":
             yield sentence(wait.text)
@@ -171,8 +170,9 @@ def _next_action(plan: Plan, entries: Sequence[Entry], now: datetime) -> str:
         case PlanState.UNDOING:
             return f"Nothing to do: {vms_text(len(moving))} are being undone."
         case PlanState.RUNNING:
-            if wait := wave_waits(plan, current_wave(plan, entries), entries, now) if entries else None:
-                return sentence(wait.text)
+            for wave in open_waves(plan, entries):
+                if wait := wave_waits(plan, wave, entries, now):
+                    return sentence(wait.text)
             return f"Nothing to do: {vms_text(len(moving))} move, {vms_text(len(waiting))} wait."
         case PlanState.SUCCEEDED:
             return "All have moved: delete the sources when you no longer need them."

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from app.domain import lifecycle
 from app.domain.errors import Conflict, NotFound, VmferryError
 from app.domain.job import Job, JobGlance, JobSummary
-from app.domain.plan import Gate, Item, Plan, PlanState, Wave
+from app.domain.plan import Item, Plan, PlanState
 from app.domain.plan_run import Change
 from app.domain.plan_state import MOVING, Entry, is_locked, vms_text
 from app.domain.plan_verbs import replanned
@@ -76,7 +76,13 @@ class Plans:
         with writing(self._engine) as connection:
             there = connection.execute(sa.select(plans).where(plans.c.id == plan.id).with_for_update()).one_or_none()
             if there is None:
-                made = plan.model_copy(update={"version": 1, "state": PlanState.DRAFT})
+                made = plan.model_copy(
+                    update={
+                        "version": 1,
+                        "state": PlanState.DRAFT,
+                        "waves": tuple(wave.as_planned() for wave in plan.waves),
+                    }
+                )
                 with _unique_name(made.name):
                     connection.execute(plans.insert().values(**plan_rows.plan_values(made)))
                 self._insert(connection, made, items)
@@ -177,7 +183,7 @@ class Plans:
             update={
                 "name": wanted.name,
                 "description": wanted.description,
-                "waves": tuple(_as_approved(wave, before) for wave in wanted.waves),
+                "waves": tuple(wave.instead_of(before.wave(wave.name)) for wave in wanted.waves),
             }
         )
         if after == before and not differs:
@@ -271,13 +277,6 @@ def _update(plan_id: str) -> sa.Update:
 
 def _run_of_its_job() -> sa.ScalarSelect[Any]:
     return sa.select(jobs.c.run).where(jobs.c.id == plan_items.c.job).scalar_subquery()
-
-
-def _as_approved(wave: Wave, before: Plan) -> Wave:
-    """An approval outlives an import that leaves the gate."""
-    old = before.wave(wave.name)
-    approved = old.approved_at if old and wave.gate is Gate.MANUAL else None
-    return wave.model_copy(update={"approved_at": approved})
 
 
 def _in_parts(keys: Sequence[str], most: int = 500) -> list[Sequence[str]]:

@@ -121,6 +121,12 @@ def test_a_plan_is_read_back_as_it_was(kit: Kit) -> None:
         kit.store.plans.get("none")
 
 
+def test_a_new_plan_knows_nothing_of_a_run(kit: Kit) -> None:
+    wave = Wave(name="1", gate=Gate.MANUAL, approved_at=NOW, open_since=NOW)
+    plan = kit.plan(item(1), waves=(wave,), state=PlanState.RUNNING, version=7)
+    assert (plan.state, plan.version, plan.waves) == (PlanState.DRAFT, 1, (Wave(name="1", gate=Gate.MANUAL),))
+
+
 def test_a_name_is_taken_once(kit: Kit) -> None:
     kit.plan()
     with pytest.raises(Conflict) as caught:
@@ -166,6 +172,9 @@ def test_an_approval_outlives_an_import_that_leaves_the_gate(kit: Kit) -> None:
     assert plan.version == 1
     wanted = plan.model_copy(update={"waves": gated, "description": "new"})
     assert kit.store.plans.save(wanted, [item(1)]).waves[1].approved_at == NOW
+    begun = tuple(wave.model_copy(update={"open_since": NOW}) for wave in plan.waves)
+    kit.store.plans.change(plan.id, lambda plan, _: Change(plan.model_copy(update={"waves": begun})))
+    assert [w.open_since for w in kit.store.plans.save(wanted, [item(1, wave="2")]).waves] == [NOW, NOW]
     open_ = wanted.model_copy(update={"waves": (Wave(name="1"), Wave(name="2"))})
     assert kit.store.plans.save(open_, [item(1)]).waves[1].approved_at is None
     assert kit.store.plans.save(wanted, [item(1)]).waves[1].approved_at is None

@@ -312,6 +312,25 @@ def test_gates(api: Service) -> None:
     assert list(plan.look().values()) == [S, S, Q]
 
 
+def test_what_goes_again_of_a_wave_stops_no_later_one(api: Service) -> None:
+    waves = (Wave(name="1", ends_at=NOW + timedelta(hours=1)), Wave(name="2", at_once=1), Wave(name="3"))
+    plan = running(api, item(1), item(2, wave="2"), item(3, wave="2"), item(4, wave="3"), waves=waves)
+    plan.ask(plan_verbs.start)
+    plan.look()
+    plan.end(1, JobState.FAILED)
+    assert list(plan.look().values()) == [F, Q, W, W]
+    plan.now += timedelta(hours=2)
+    plan.ask(plan_verbs.retry)
+    plan.end(2, JobState.SUCCEEDED)
+    assert list(plan.look().values()) == [W, S, Q, W]
+    assert plan.plan.reason == "the window of wave 1 ended at 2026-12-05 23:00 UTC with 1 VM of it left"
+    plan.end(3, JobState.SUCCEEDED)
+    assert list(plan.look(times=2).values()) == [W, S, S, W]
+    later = plan.plan.model_copy(update={"waves": (Wave(name="1"), *plan.plan.waves[1:])})
+    api.store.plans.save(later, api.store.plans.items(plan.plan_id))
+    assert list(plan.look().values()) == [Q, S, S, W]
+
+
 def test_failures_pause_a_plan_and_count_no_longer_once_it_is_resumed(api: Service) -> None:
     plan = running(api, *(item(n) for n in range(1, 6)), waves=(Wave(name="1", at_once=1, stop_after=2),))
     plan.ask(plan_verbs.start)

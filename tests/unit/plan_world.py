@@ -117,7 +117,8 @@ class World:
         raise Broken("every plan ends", self.plan.state, self.plan.reason, list(self.entries.values()))
 
     def _unblock(self, items: list[Entry]) -> None:
-        wait = plan_run.wave_waits(self.plan, plan_run.current_wave(self.plan, items), items, self.now)
+        wave = next(iter(plan_run.open_waves(self.plan, items)), None)
+        wait = wave and plan_run.wave_waits(self.plan, wave, items, self.now)
         if wait and wait.cause == "approval":
             for wave in self.plan.waves:
                 if wave.gate is Gate.MANUAL:
@@ -160,12 +161,12 @@ class World:
 
     def _hold_against_the_rules(self, change: Change, free: int) -> None:
         before, waves = dict(self.entries), {wave.name: wave for wave in self.plan.waves}
-        begun = [key for unit in change.start for key in unit]
-        self._require(not begun or self.plan.state is PlanState.RUNNING, "a plan that does not run starts nothing")
-        self._require(not begun or free > 0, "nothing is started without a free place")
-        self._require(len(begun) == len(set(begun)), "an item is started once")
+        begin = [key for unit in change.start for key in unit]
+        self._require(not begin or self.plan.state is PlanState.RUNNING, "a plan that does not run starts nothing")
+        self._require(not begin or free > 0, "nothing is started without a free place")
+        self._require(len(begin) == len(set(begin)), "an item is started once")
         names = [wave.name for wave in self.plan.waves]
-        for key in begun:
+        for key in begin:
             entry = before[key]
             wave = waves[entry.wave]
             self._require(entry.state is ItemState.WAITING, "only what waits is started", entry)
@@ -176,20 +177,21 @@ class World:
             self._require(done, "nothing starts before what it depends on", entry)
             earlier = [item for item in before.values() if names.index(item.wave) < names.index(entry.wave)]
             over = all(item.state in LOST or item.state is ItemState.SUCCEEDED for item in earlier)
-            self._require(over or set(change.hold), "waves run in order", entry)
+            begun = wave.open_since is not None
+            self._require(over or begun or set(change.hold), "waves run in order", entry)
             if wave.gate is Gate.MANUAL:
                 self._require(wave.approved_at is not None, "gates are obeyed", entry)
             if wave.gate is Gate.ALL_GREEN:
                 green = all(item.state is ItemState.SUCCEEDED for item in earlier)
-                self._require(green, "gates are obeyed", entry)
+                self._require(green or begun, "gates are obeyed", entry)
         for wave in self.plan.waves:
             mine = [item for item in before.values() if item.wave == wave.name]
-            new = sum(item.key in begun for item in mine)
+            new = sum(item.key in begin for item in mine)
             moving = new + sum(item.state in MOVING for item in mine)
             self._require(not new or not wave.at_once or moving <= wave.at_once, "at_once is obeyed", wave, moving)
             failed = sum(item.state in FAILURES and not item.forgiven for item in mine)
-            self._require(not begun or not wave.stop_after or failed < wave.stop_after, "stop_after is obeyed", wave)
-        self._look_at_groups(begun)
+            self._require(not begin or not wave.stop_after or failed < wave.stop_after, "stop_after is obeyed", wave)
+        self._look_at_groups(begin)
 
     def _look_at_groups(self, begun: list[str]) -> None:
         groups, units = defaultdict(list), defaultdict(list)

@@ -29,9 +29,9 @@ def _no(*_: Any) -> bool:
     return False
 
 
-def _last_that_waits(plan: Plan, items: list[Entry]) -> Wave:
+def _all_that_wait(plan: Plan, items: list[Entry]) -> list[Wave]:
     waiting = {entry.wave for entry in items if entry.state is ItemState.WAITING}
-    return next((wave for wave in reversed(plan.waves) if wave.name in waiting), plan.waves[-1])
+    return [wave for wave in plan.waves if wave.name in waiting]
 
 
 def _many_runs() -> None:
@@ -52,7 +52,7 @@ def _many_runs() -> None:
         ("broken", lambda _items: ([], []), {"groups move whole or not at all"}),
         ("units", lambda waiting: [[entry] for entry in waiting], {"groups start together"}),
         ("hopeless", lambda *_: {}, {"every plan ends", "groups move whole or not at all"}),
-        ("current_wave", _last_that_waits, {"waves run in order"}),
+        ("open_waves", _all_that_wait, {"waves run in order"}),
         ("is_over", _no, {"every plan ends"}),
         ("undone", lambda plan, *_: plan, {"every plan ends"}),
     ],

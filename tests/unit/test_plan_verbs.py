@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -93,8 +94,8 @@ def test_the_verbs_that_are_offered_are_taken() -> None:
         "resume": plan_verbs.resume,
         "cancel": plan_verbs.cancel,
         "retry": plan_verbs.retry,
-        "rollback": lambda *given: plan_verbs.roll_back(*given, confirm_data_loss=True),
-        "approve": lambda *given: plan_verbs.approve(*given, "2"),
+        "rollback": partial(plan_verbs.roll_back, confirm_data_loss=True),
+        "approve": partial(plan_verbs.approve, wave="2"),
     }
     for state in PlanState:
         for verb in plan_verbs.verbs(plan(state), ALL):

@@ -48,10 +48,8 @@ def difference(draft: Draft, before: Mapping[str, Item], names: Mapping[str, str
 
 
 def same_waves(one: tuple[Wave, ...], other: tuple[Wave, ...]) -> bool:
-    """But for what was approved."""
-    return [wave.model_copy(update={"approved_at": None}) for wave in one] == [
-        wave.model_copy(update={"approved_at": None}) for wave in other
-    ]
+    """But for what their run knows."""
+    return [wave.as_planned() for wave in one] == [wave.as_planned() for wave in other]
 
 
 def _compared(item: Item) -> Item:

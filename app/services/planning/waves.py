@@ -50,8 +50,8 @@ def waves_of(wanted: WantedPlan, used: Collection[str], before: Sequence[Wave], 
     told = _once_each(wanted, found)
     if not told and wanted.kind == "document":  # which says all of a plan: its waves have no settings then
         told = [Wave(name=name) for name in sorted(used, key=natural)]
-    approved = {wave.name: wave.approved_at for wave in before}
-    told = [wave.model_copy(update={"approved_at": approved.get(wave.name)}) for wave in told]
+    known = {wave.name: wave for wave in before}
+    told = [wave.instead_of(known.get(wave.name)) for wave in told]
     names = {wave.name for wave in told}
     kept = [wave for wave in before if wave.name not in names and (wave.name in used or not told)]
     names |= {wave.name for wave in kept}
