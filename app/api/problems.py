@@ -158,7 +158,7 @@ def _placed(problem: plan.Problem) -> Fault:
     is_pointer = problem.place.startswith("/")
     return Fault(
         pointer=problem.place if is_pointer else None,
-        cell=None if is_pointer else problem.place,
+        cell=None if is_pointer else problem.place or None,
         detail=problem.cause,
         hint=problem.fix,
     )

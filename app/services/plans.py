@@ -140,8 +140,10 @@ class Plans:
 
     def version(self, name: str) -> int:
         """0 for a plan that is not there."""
-        before = self._before(name).plan
-        return before.version if before else 0
+        try:
+            return self._store.plans.get(name).version
+        except NotFound:
+            return 0
 
     def remove(self, ref: str) -> None:
         """Its jobs stay. Raises NotFound, and Conflict while something of it moves."""

@@ -44,7 +44,9 @@ def difference(draft: Draft, before: Mapping[str, Item], names: Mapping[str, str
     elif _compared(said) != _compared(old):
         change = "locked" if draft.locked else "changed"
     fields = _fields(old, said, names) if old and change in ("locked", "changed") and not draft.kept else {}
-    return Difference(key=item.key, vm_name=item.vm_name, change=change, place=draft.row.place(), fields=fields)
+    return Difference(
+        key=item.key, vm_name=item.vm_name, change=change, place="" if draft.kept else draft.row.place(), fields=fields
+    )
 
 
 def same_waves(one: tuple[Wave, ...], other: tuple[Wave, ...]) -> bool:

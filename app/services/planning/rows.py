@@ -78,7 +78,7 @@ class RowReader:
         return [
             Draft(
                 item=item.model_copy(update={"place": len(self._wanted.rows) + number}),
-                row=Wanted(),
+                row=Wanted(places={"": f"{item.vm_name}, in the plan"}),
                 uuid=item.vm_uuid,
                 source=self._known.source(item.source),
                 to=self._known.target(item.target),
