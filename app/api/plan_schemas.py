@@ -142,6 +142,7 @@ class WaveOut(Value):
     stop_after: int | None
     gate: Gate
     approved_at: datetime | None
+    open_since: datetime | None
     state: WaveState
     counts: dict[ItemState, int]
     bytes_done: int
