@@ -23,8 +23,8 @@ def one_name(text: str) -> str:
     name = plain(text)
     if not (name.isascii() and name.isprintable()):
         for char in name:
-            if char < " " or "\x7f" <= char < "\xa0":
-                what = "a line break" if char in "\r\n" else f"the control character U+{ord(char):04X}"
+            if unicodedata.category(char) in ("Cc", "Cs"):
+                what = "a line break" if char in "\r\n" else f"the character U+{ord(char):04X}"
                 raise ValueError(f"there is {what} in it")
     return name
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from app.sheets.workbook import Cell, Row, Sheet, corners
 
 _LOOKED_AT = 20  # rows in which headers may stand
 _MOST_TOLD = 5  # rows that a warning lists
+_MOST_CAUSE = 400  # characters: a header, or a name, may have thousands
 
 T = TypeVar("T")
 
@@ -81,6 +82,8 @@ class Table:
     problems: list[Problem] = field(default_factory=list)
 
     def note(self, place: str, cause: str, fix: str = "", *, error: bool = True, code: str = "invalid_value") -> None:
+        if len(cause) > _MOST_CAUSE:
+            cause = cause[: _MOST_CAUSE - 1] + "…"
         self.problems.append(Problem(place, cause, fix, "error" if error else "warning", code))
 
     def records(self) -> Iterator[Record]:
@@ -120,7 +123,7 @@ class Table:
                 )
 
 
-def find(sheet: Sheet, fields: Mapping[str, str], needed: Callable[[Iterable[str]], bool]) -> Table | None:
+def find(sheet: Sheet, fields: Mapping[str, str], needed: Callable[[Collection[str]], bool]) -> Table | None:
     """The table whose headers are `fields`: squeezed header → field. Its headers are the row, of the first ones, that
     has most of them; None where none of them has what is `needed`. Of a header that is there twice the first counts.
     """

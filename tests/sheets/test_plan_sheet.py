@@ -191,6 +191,18 @@ def test_headers() -> None:
     assert [(row.vm_id, row.wave, row.place("wave")) for row in plan.rows] == [("vm-1", "1", "Plan!C4")]
 
 
+def test_a_name_is_enough_of_a_header_where_a_wave_stands_beside_it() -> None:
+    plan = understood(xlsx([["Nr", "Name", "wave"], [1, "web01", 1], [2, "db01", 2]], title="Tabelle1"))
+    assert [(row.vm_name, row.wave) for row in plan.rows] == [("web01", "1"), ("db01", "2")]
+    assert told(plan) == [("Tabelle1!A1", "warning", "column_unknown")]
+    with pytest.raises(UnreadableSheet):
+        csv("Name,Amount\nMiller,12\n")
+
+
+def test_line_breaks_within_a_value_stay_as_they_are() -> None:
+    assert [row.notes for row in csv('VM name,notes\ra,"1\r\n2\r3\n4"\rb,x\r').rows] == ["1\r\n2\r3\n4", "x"]
+
+
 def test_rows_that_name_no_vm_and_rows_that_are_empty() -> None:
     plan = csv("VM name,pool\n ,\na,ssd\n,ssd\n\nVM name,pool\nVM,\n")
     assert told(plan) == [("plan.csv!4", "error", "vm_missing")]

@@ -29,6 +29,6 @@ def understand(workbook: Workbook) -> WantedPlan:
     seen = ", ".join(sheet.name for sheet in workbook.sheets[:5])
     raise UnreadableSheet(
         f"no VMs are found in {seen or workbook.filename}: there is no column VM name or VM id",
-        "Start from the template: vmferry plan template -o plan.xlsx.",
+        "Start from the template (vmferry plan template -o plan.xlsx); a list of names has one a line.",
         code="sheet_unknown",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from app.domain.described import Described
@@ -45,7 +45,7 @@ def prefixed(fields: Mapping[str, str], prefix: str = "") -> dict[str, str]:
     return {**{f"{prefix}{header}": field for header, field in fields.items()}, **fields}
 
 
-def enough(marks: Iterable[str], least: int = 2) -> Callable[[Iterable[str]], bool]:
+def enough(marks: Iterable[str], least: int = 2) -> Callable[[Collection[str]], bool]:
     """Whether a row of headers is that of this tool: a VM's name, and so many of its own columns."""
     own = frozenset(marks)
     return lambda columns: "vm_name" in columns and len(own.intersection(columns)) >= least
@@ -67,7 +67,7 @@ def _stays(record: Record) -> tuple[str, str]:
     return "", ""
 
 
-def table_of(sheet: Sheet, fields: Mapping[str, str], needed: Callable[[Iterable[str]], bool]) -> Table | None:
+def table_of(sheet: Sheet, fields: Mapping[str, str], needed: Callable[[Collection[str]], bool]) -> Table | None:
     """With the columns of a plan that somebody may have added to it."""
     return find(sheet, {**own.ADDED, **fields}, needed)
 
@@ -115,7 +115,7 @@ def _rows(table: Table, describe: Callable[[Record], Described]) -> Iterator[Wan
 def _moves(record: Record) -> bool:
     field, why = _stays(record)
     if why:
-        cause = f"{word(record.cell('vm_name'))}: {why}"
+        cause = f"{why}: {word(record.cell('vm_name'))}"
         record.table.note(record.place(field), cause, "Nothing to do.", error=False, code="not_included")
     return not why
 

@@ -10,7 +10,20 @@ from app.sheets.table import Places
 from app.sheets.workbook import Sheet, Workbook
 
 _HEADERS = frozenset(
-    {"vm", "vms", "name", "names", "vmname", "vmnames", "virtualmachine", "virtualmachines", "server", "servername"}
+    {
+        "vm",
+        "vms",
+        "name",
+        "names",
+        "vmname",
+        "vmnames",
+        "hostname",
+        "hostnames",
+        "virtualmachine",
+        "virtualmachines",
+        "server",
+        "servername",
+    }
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from app.domain.plan import Wanted, WantedPlan
 from app.domain.spelling import did_you_mean
 from app.sheets import values
@@ -12,6 +14,7 @@ from app.sheets.known import role, squeezed
 from app.sheets.table import Table, find, unknown_headers
 from app.sheets.workbook import Workbook
 
+_SHORT = {"name": "vm_name", "vm": "vm_name"}
 _LEFT_ALONE = [squeezed(column.header) for column in STATE_COLUMNS]
 
 
@@ -29,13 +32,24 @@ def understand(workbook: Workbook) -> WantedPlan | None:
 
 
 def _table(workbook: Workbook) -> Table | None:
-    """Of the sheet Plan; where none is called that, of the first one that has a VM's name or id under its header."""
+    """Of the sheet Plan; where none is called that, of the first one that has a VM's name or id under its header. A
+    column "Name" or "VM" is one where another column of a plan stands beside it.
+    """
     named = [sheet for sheet in workbook.sheets if role(sheet.name) == "plan"]
-    for sheet in named or workbook.sheets:
-        table = find(sheet, own.FIELDS, lambda columns: any(field in columns for field in own.IDENTITY))
-        if table is not None:
-            return table
+    for fields, needed in ((own.FIELDS, _names_vms), (own.FIELDS | _SHORT, _names_vms_and_more)):
+        for sheet in named or workbook.sheets:
+            table = find(sheet, fields, needed)
+            if table is not None:
+                return table
     return None
+
+
+def _names_vms(columns: Collection[str]) -> bool:
+    return any(field in columns for field in own.IDENTITY)
+
+
+def _names_vms_and_more(columns: Collection[str]) -> bool:
+    return _names_vms(columns) and len(columns) > 1
 
 
 def _check_headers(table: Table) -> None:
