@@ -18,7 +18,7 @@ from app.services.jobs import Jobs
 from app.store import rows
 from app.store.store import Store
 
-LOOK_ANYWAY = timedelta(minutes=1)
+LOOK_ANYWAY = timedelta(minutes=1)  # also where nothing was told, so that no plan stands still for what was missed
 TAKES_A_PLACE = (JobState.QUEUED, JobState.RUNNING, JobState.ROLLING_BACK)
 
 

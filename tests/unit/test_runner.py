@@ -280,6 +280,19 @@ def test_a_full_pool_is_waited_for(bench: Bench) -> None:
     assert set(bench.looked) == {Path("/pool")}
 
 
+def test_a_full_pool_that_the_job_asks_for_is_named(bench: Bench) -> None:
+    asked = bench.store.job("j1").model_copy(update={"options": MoveOptions(pool="ssd")})
+    bench.store.jobs["j1"] = asked
+    bench.step.act = full_at_first(NoSpace("full", path="/ssd/vmferry-j1-0.qcow2"))
+    doing = Doing(bench.runner)
+    job = bench.until(JobState.PAUSED)
+    assert job.pause is not None
+    assert job.pause.detail.startswith("pool ssd (/ssd)")
+    bench.store.resume("j1")
+    bench.admit()
+    assert doing.ended() == {}
+
+
 def test_a_full_home_is_waited_for_too(bench: Bench) -> None:
     bench.step.act = full_at_first(OSError(errno.ENOSPC, "No space left on device"))
     doing = Doing(bench.runner)
