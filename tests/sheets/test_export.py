@@ -6,7 +6,7 @@ import csv
 import io
 from datetime import UTC, datetime
 from io import BytesIO
-from time import perf_counter
+from time import process_time
 
 import pytest
 from hypothesis import given, settings
@@ -241,7 +241,7 @@ def test_what_a_vm_waits_for_is_said_so_that_it_is_clear(others: list[dict[str, 
 def test_ten_thousand_items_take_seconds() -> None:
     items = [item(n, notes="some notes", options={"networks": {"a": "b"}}) for n in range(10_000)]
     outcomes = {each.key: Outcome("succeeded", AT, AT, 60, 10.5, 99.9, target_uuid=each.key) for each in items}
-    start = perf_counter()
+    start = process_time()
     data = export_xlsx(items, [], outcomes)
-    assert perf_counter() - start < 15
+    assert process_time() - start < 15
     assert len(data) < 3_000_000

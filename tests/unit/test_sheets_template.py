@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from io import BytesIO
-from time import perf_counter
+from time import process_time
 
 import pytest
 from openpyxl import Workbook, load_workbook
@@ -169,7 +169,7 @@ def test_ten_thousand_rows_take_seconds() -> None:
         Wanted(source="vc01", vm_name=f"app-{n}", vm_id=f"vm-{n}", vm_uuid=f"{n:036d}", networks={"a": "b"})
         for n in range(10_000)
     ]
-    start = perf_counter()
+    start = process_time()
     data = template(rows, CHOICES)
-    assert perf_counter() - start < 10
+    assert process_time() - start < 10
     assert len(data) < 2_000_000
