@@ -18,7 +18,8 @@ from app.sheets.formats import understand
 from app.sheets.limits import MAX_MEMORY
 from app.sheets.workbook import Workbook
 from app.sheets.zip_check import Package
-from tests.hostile.sheets import CASES, MIB, cell, package, sheet
+from tests.hostile.sheet_files import MIB, cell, package, sheet
+from tests.hostile.sheets import CASES
 
 OWN_MOST = 160 * MIB  # of the process that asks: the file, and a test's own libraries
 
