@@ -6,7 +6,7 @@ A part is sent as it is now, whatever happened in between: who was away for long
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import anyio
@@ -54,9 +54,11 @@ def stream(request: Request, sessions: Sessions, after: int, news: Callable[[int
                 last = found.last
                 changed = {name: html for name, html in found.parts.items() if sent.get(name) != html}
                 sent |= changed
-                for some in _messages(changed, found.more):
+                messages = _messages(changed, found.more)
+                for number, some in enumerate(messages, start=1):
                     told = time.monotonic()
-                    yield format_sse_event(event="change", id=str(last), data_str=some)
+                    seen = str(last) if number == len(messages) else None  # who is cut off before has not seen it all
+                    yield format_sse_event(event="change", id=seen, data_str=some)
             if time.monotonic() - told > streams.QUIET_S:
                 told = time.monotonic()
                 yield format_sse_event(comment="still here")
@@ -65,18 +67,15 @@ def stream(request: Request, sessions: Sessions, after: int, news: Callable[[int
     return EventSourceResponse(events(), headers={"X-Accel-Buffering": "no"})
 
 
-def _messages(parts: Mapping[str, str], more: Mapping[str, str]) -> Iterator[str]:
+def _messages(parts: Mapping[str, str], more: Mapping[str, str]) -> list[str]:
     """All of it in messages of no more than MESSAGE characters, but for a single part that is larger."""
-    some: list[str] = []
-    size = 0
+    messages: list[str] = []
     for swap in (*_swaps(parts.items(), "innerHTML"), *_swaps(more.items(), "beforeend")):
-        if some and size + len(swap) > MESSAGE:
-            yield "".join(some)
-            some, size = [], 0
-        some.append(swap)
-        size += len(swap)
-    if some:
-        yield "".join(some)
+        if messages and len(messages[-1]) + len(swap) <= MESSAGE:
+            messages[-1] += swap
+        else:
+            messages.append(swap)
+    return messages
 
 
 def _swaps(parts: Iterable[tuple[str, str]], how: str) -> Iterable[str]:

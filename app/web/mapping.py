@@ -92,6 +92,21 @@ def with_chosen(wanted: WantedPlan, chosen: Chosen, store: Store, source: str) -
     return replace(wanted, rows=tuple(rows), waves=waves or wanted.waves, problems=(*wanted.problems, *problems))
 
 
+def left_out(wanted: WantedPlan, errors: Sequence[Problem]) -> tuple[WantedPlan, int]:
+    """The same without those rows that have errors, and how many these are: they are not moved."""
+    wrong = {problem.place for problem in errors if problem.place}
+    rows, cells = [], set()
+    for row in wanted.rows:
+        places = {*row.places.values(), row.place()}
+        if row.include and not wrong.isdisjoint(places):
+            cells |= places
+            row = replace(row, include=False)
+        rows.append(row)
+    number = sum(new is not old for new, old in zip(rows, wanted.rows, strict=True))
+    problems = tuple(problem for problem in wanted.problems if problem.place not in cells)
+    return replace(wanted, rows=tuple(rows), problems=problems), number
+
+
 def cards(wanted: WantedPlan, known: Known, store: Store, source: str) -> dict[int, Sequence[str]]:
     """The number of each row whose VM is found → the networks that its cards are on."""
     nowhere = Findings()

@@ -63,7 +63,6 @@ def _templates() -> Environment:
         auto_reload=False,
     )
     made.filters |= words.FILTERS
-    made.tests["busy"] = words.is_busy
     return made
 
 

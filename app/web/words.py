@@ -34,10 +34,6 @@ def word(state: object) -> str:
     return str(state).replace("_", " ")
 
 
-def is_busy(state: object) -> bool:
-    return tone(state) == "busy"
-
-
 def size(count: float | None) -> str:
     """1536 → "1.5 KiB"."""
     if count is None:

@@ -15,7 +15,7 @@ from app.sheets.export import export_csv
 from app.store.inventory import Inventory
 from tests.functional.api import Service, service
 from tests.functional.browser import Site, site
-from tests.functional.test_web_pages import events_of, signed_in
+from tests.functional.test_web_pages import news_of, signed_in
 from tests.functional.world import World
 
 KEY = "5a0e3c8e-vcenter:vm-{}".format
@@ -240,6 +240,24 @@ def test_a_sheet_is_dropped_mended_on_the_page_and_becomes_a_plan(api: Service, 
     assert api.http.get(here).status_code == 404  # the draft is done with
 
 
+def test_rows_with_errors_can_be_left_out(api: Service, world: World) -> None:
+    page = drop(api, SHEET + "yes,night 2,web99,kvm01,,,\nyes,night 2,app18,kvm01,,,\n")
+    assert "4 errors" in page.text
+    sent = {**fields_of(page.text), "leave_out": "yes"}
+    told = api.http.post(page.url.path, data=sent).text
+    assert "No errors." in told
+    assert "Leave out the rows that have errors: 4 rows" in told
+    made = api.http.post(page.url.path, data={**sent, "do": "make"})
+    assert made.url.path == "/plans/weekend", made.text
+    items = api.store.plans.items(api.store.plans.get("weekend").id)
+    assert {item.vm_name: item.include for item in items} == {
+        "mail13": False,
+        "files14": False,
+        "jump15": False,
+        "app18": True,
+    }
+
+
 def test_vms_are_picked_from_the_inventory(api: Service, world: World) -> None:
     page = api.http.get("/plans/new?text=cache&verdict=ready").text
     boxes = re.findall(r'name="vm" value="([^"]+)" aria-label="([^"]+)"', page)
@@ -370,7 +388,7 @@ def test_a_plan_that_is_looked_at_changes_row_by_row(there: Site) -> None:
         after = there.store.events.last_id()
         live = f"{there.url}/plans/Frankfurt weekend/live?after={after}"
         with browser.get(live, stream=True, timeout=20) as stream:
-            events = events_of(stream)
+            events = news_of(stream)
             there.store.jobs.progress(job.id, job.disks, 50e6, 3.0)
             first = next(events)
             while "47.7 MiB/s" not in first["data"]:

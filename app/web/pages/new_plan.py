@@ -16,13 +16,13 @@ from starlette.datastructures import FormData, UploadFile
 from app.api.deps import Given, Services
 from app.api.routes.plans import XLSX
 from app.domain.errors import Conflict, InvalidRequest, PlanRefused, VmferryError
-from app.domain.plan import PlanName, Problem, Wave
+from app.domain.plan import PlanName, Problem, WantedPlan, Wave
 from app.services.assessments import Assessment, Verdict
 from app.services.planning.report import Checked
 from app.services.planning.rows import Asked
 from app.store.paging import MAX_LIMIT, Page, PageRequest
 from app.web.drafts import Draft, Drafts
-from app.web.mapping import Chosen, tables, with_chosen
+from app.web.mapping import Chosen, left_out, tables, with_chosen
 from app.web.render import page
 
 router = APIRouter(prefix="/plans/new")
@@ -169,7 +169,7 @@ def _make(request: Request, given: Services, draft: Draft, form: FormData) -> Re
     if _taken(given, name, _field(form, "plan")):
         return _draft(request, given, draft, form, status=422)
     try:
-        wanted = with_chosen(draft.wanted(), _chosen(form), given.store, asked.source)
+        wanted, _ = _wanted(given, draft, form)
         saved = given.plans.save(name, wanted, asked, update=update, description=_field(form, "description") or None)
     except PlanRefused:
         return _draft(request, given, draft, form, status=422)
@@ -192,10 +192,10 @@ def _draft(
 ) -> HTMLResponse:
     """`fresh`: nothing was chosen yet: the tables are as they are prefilled. A script gets the panel alone."""
     asked, chosen = _asked(form), Chosen() if fresh else _chosen(form)
-    wanted = draft.wanted()
-    drawn = tables(wanted, given.store, asked.source)
+    drawn = tables(draft.wanted(), given.store, asked.source)
     name, plan = _field(form, "name"), _field(form, "plan")
-    checked = given.plans.check(plan, with_chosen(wanted, chosen, given.store, asked.source), asked)
+    wanted, left = (draft.wanted(), 0) if fresh else _wanted(given, draft, form)
+    checked = given.plans.check(plan, wanted, asked)
     problems = list(checked.problems)
     if wrong or (wrong := _taken(given, name, plan)):
         problems.insert(0, wrong)
@@ -215,10 +215,20 @@ def _draft(
         plan=plan,
         description=_field(form, "description"),
         checked=checked,
+        left=left,
         errors=[item for item in problems if item.severity == "error"],
         warnings=[item for item in problems if item.severity == "warning"],
         changes=_changes(checked),
     )
+
+
+def _wanted(given: Services, draft: Draft, form: FormData) -> tuple[WantedPlan, int]:
+    """What is asked for with all that was chosen, and how many rows with errors are left out of it."""
+    asked = _asked(form)
+    wanted = with_chosen(draft.wanted(), _chosen(form), given.store, asked.source)
+    if _field(form, "leave_out") != "yes":
+        return wanted, 0
+    return left_out(wanted, given.plans.check(_field(form, "plan"), wanted, asked).errors)
 
 
 def _taken(given: Services, name: str, plan: str) -> Problem | None:

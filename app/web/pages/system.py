@@ -67,7 +67,6 @@ def _shown(request: Request, given: Given, made: str = "", text: str = "") -> HT
         targets=targets,
         vms=store.inventory.counts(),
         operations=[(item, names.get(item.subject_id, "one that is gone")) for item in operations],
-        busy=any(item.ended_at is None for item in operations),
         workers=[(beat, (at - seen).total_seconds()) for beat, seen in store.workers.known()],
         settings=settings,
         disk=shutil.disk_usage(settings.home),
