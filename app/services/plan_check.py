@@ -12,6 +12,7 @@ from app.services.assessments import Assessments
 from app.services.planning.capacity import check_capacity
 from app.services.planning.differences import difference, same_waves
 from app.services.planning.drafts import Draft, in_order
+from app.services.planning.elsewhere import check_elsewhere
 from app.services.planning.judge import Size, judge
 from app.services.planning.known import Known
 from app.services.planning.names import check_names
@@ -41,6 +42,7 @@ class PlanCheck:
         waves = waves_of(wanted, {draft.item.wave for draft in staying}, before_waves, found)
         sizes = judge(staying, known, self._store, found)
         check_names(staying, found)
+        check_elsewhere(staying, before.plan.id if before.plan else "", self._store, found)
         check_order(staying, waves, wanted.wave_places, found)
         ordered = _by_wave(staying, waves)
         pools = check_capacity(ordered, sizes, self._reserved, found)

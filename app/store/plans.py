@@ -61,6 +61,19 @@ class Plans:
         with reading(self._engine) as connection:
             return plan_rows.glances(connection, plan_id)
 
+    def planned_elsewhere(self, plan_id: str, keys: Sequence[str]) -> Sequence[tuple[str, str]]:
+        """(name of another plan that has not ended, key of an item that it shall still start), of these keys."""
+        query = (
+            sa.select(plans.c.name, plan_items.c.key)
+            .join(plans, plans.c.id == plan_items.c.plan_id)
+            .where(plans.c.id != plan_id, plans.c.state.in_((PlanState.DRAFT, *_ACTIVE)))
+            .where(plan_items.c.include, plan_items.c.job == "")
+            .order_by(plans.c.name, plan_items.c.key)
+        )
+        with reading(self._engine) as connection:
+            parts = (connection.execute(query.where(plan_items.c.key.in_(some))) for some in _in_parts(keys))
+            return [(row.name, row.key) for part in parts for row in part]
+
     def standing(self, ref: str) -> tuple[Plan, Sequence[Entry]]:
         """The plan and where its items stand, as of one moment. Raises NotFound."""
         with reading(self._engine) as connection:

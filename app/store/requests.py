@@ -61,6 +61,12 @@ class JobRequests:
                 connection, query, request, sorts=sorts, default="-created_at", unique=[jobs.c.id], make=rows.to_job
             )
 
+    def holders(self) -> dict[str, str]:
+        """VMs that a job holds, as "<source's platform>:<vm id>" → the job's id."""
+        query = sa.select(jobs.c.active_key, jobs.c.id).where(jobs.c.active_key.is_not(None))
+        with reading(self._engine) as connection:
+            return {row.active_key: row.id for row in connection.execute(query)}
+
     def count(self, states: Sequence[JobState]) -> int:
         with reading(self._engine) as connection:
             query = sa.select(sa.func.count()).where(jobs.c.state.in_(states))

@@ -208,6 +208,20 @@ def test_a_gate_is_approved(api: Service) -> None:
     assert api.http.post("/v1/plans/june/approve", json={"wave": "2"}).status_code == 404
 
 
+def test_who_else_moves_a_vm_is_told(api: Service) -> None:
+    api.http.put("/v1/plans/may", json=document("guest1", "guest2", "guest3"))
+    job = api.submit("guest4")
+    asked = document("guest1", "guest3", "guest4")
+    problems = api.http.put("/v1/plans/june", json=asked).json()["problems"]
+    assert [(item["place"], item["severity"], item["code"]) for item in problems] == [
+        ("/items/0/vm_name", "warning", "vm_in_other_plan"),
+        ("/items/2/vm_name", "warning", "vm_has_job"),
+    ]
+    assert problems[0]["cause"] == 'the plan "may" has 2 of these VMs, too: guest1, guest3'
+    assert job in problems[1]["cause"]
+    assert api.http.put("/v1/plans/may", json=document("guest2")).json()["problems"] == []
+
+
 def test_items_are_filtered_and_paged(api: Service) -> None:
     rows = [{"vm_name": f"guest{n}", "wave": str(n % 2), "owner": "Ada" if n == 3 else ""} for n in range(1, 6)]
     api.http.put("/v1/plans/june", json={"items": rows})
