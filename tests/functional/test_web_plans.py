@@ -95,7 +95,7 @@ def test_a_vm_that_was_not_started_has_a_page_of_what_is_planned(api: Service, w
     page = api.http.get(f"/plans/Frankfurt weekend/items/{KEY(1013)}").text
     for said in (
         "<h1>mail13</h1>",
-        "It waits for its turn.",
+        "Waits until wave night 1 is over.",
         "not before",
         "&lt;name&gt;mail13&lt;/name&gt;",
         "blocker",
