@@ -63,8 +63,21 @@ class Network:
         raise libvirt_error(libvirt.VIR_ERR_NO_NETWORK)
 
 
+class Broken:
+    """A pool or a domain that cannot be described any more."""
+
+    def __init__(self, code: int) -> None:
+        self._code = code
+
+    def XMLDesc(self) -> str:
+        raise libvirt_error(self._code)
+
+
 class Host:
-    """The part of libvirt.virConnect that an inventory uses, of a host with nothing but a network."""
+    """The part of libvirt.virConnect that an inventory uses, of a host with a network and what is given."""
+
+    def __init__(self, *, pools: int | None = None, domains: int | None = None) -> None:
+        self._pools, self._domains = pools, domains
 
     def getVersion(self) -> int:
         return 7_002_000
@@ -75,15 +88,26 @@ class Host:
         assert flags == libvirt.VIR_CONNECT_LIST_NETWORKS_ACTIVE
         return [Network()]
 
-    def listAllStoragePools(self) -> list[Any]:
-        return []
+    def listAllStoragePools(self) -> list[Broken]:
+        return [] if self._pools is None else [Broken(self._pools)]
 
-    listAllDomains = listAllStoragePools
+    def listAllDomains(self) -> list[Broken]:
+        return [] if self._domains is None else [Broken(self._domains)]
 
 
 def test_a_network_that_goes_meanwhile_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "describe", lambda connection: None)
     assert target._inventory(Host())["networks"] == ("lan",)
+
+
+def test_what_goes_between_list_and_description_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The domain of another job that is rolled back, the pool of somebody else."""
+    monkeypatch.setattr(host, "describe", lambda connection: None)
+    gone = Host(pools=libvirt.VIR_ERR_NO_STORAGE_POOL, domains=libvirt.VIR_ERR_NO_DOMAIN)
+    found = target._inventory(gone)
+    assert (found["pools"], found["domains"]) == ((), ())
+    with pytest.raises(libvirt.libvirtError):
+        target._inventory(Host(domains=libvirt.VIR_ERR_RPC))
 
 
 def libvirt_error(code: int, message: str = "m", domain: int = libvirt.VIR_FROM_QEMU, int1: int = 0) -> Any:

@@ -8,7 +8,7 @@ import libvirt
 
 from app.domain.errors import DomainExists, NoSpace, NotFound, TargetDenied, TargetUnavailable, VmferryError
 
-_NOT_FOUND = {
+GONE = {
     libvirt.VIR_ERR_NO_DOMAIN,
     libvirt.VIR_ERR_NO_NETWORK,
     libvirt.VIR_ERR_NO_STORAGE_POOL,
@@ -34,7 +34,7 @@ def translate(error: libvirt.libvirtError) -> VmferryError:
     """The error to raise `from` libvirt's. What is not recognised is permanent, with libvirt's own words."""
     code, message = error.get_error_code(), error.get_error_message() or str(error)
     number = error.get_int1() if code == libvirt.VIR_ERR_SYSTEM_ERROR else 0
-    if code in _NOT_FOUND:
+    if code in GONE:
         return NotFound(message)
     if code in _DENIED or number in (errno.EACCES, errno.EPERM):
         return TargetDenied(message, _NO_ACCESS)

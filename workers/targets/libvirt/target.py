@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ from converters.tools import versions
 from converters.virtio_win import survey
 from workers.targets.libvirt import domains, host, pools
 from workers.targets.libvirt.connection import Connection
+from workers.targets.libvirt.errors import GONE
 
 SYSTEM_LOGS = Path("/var/log/libvirt/qemu")  # where virtlogd may write, also under SELinux
 TPM_TOOLS = ("swtpm", "swtpm_setup")  # libvirt calls them
@@ -130,16 +131,26 @@ class LibvirtTarget:
 def _inventory(connection: Any) -> dict[str, Any]:
     """The fields of TargetFacts that libvirt knows.
 
-    Which networks run is asked in one call: that of a boot check elsewhere may go between two.
+    Other jobs and other people go on meanwhile: which networks run is asked in one call, and what goes away between
+    the list and its description is left out.
     """
     running = connection.listAllNetworks(libvirt.VIR_CONNECT_LIST_NETWORKS_ACTIVE)
     return {
         "hypervisor": f"QEMU {_version(connection.getVersion())}, libvirt {_version(connection.getLibVersion())}",
         "host": host.describe(connection),
-        "pools": tuple(pools.describe(pool) for pool in connection.listAllStoragePools()),
+        "pools": tuple(_still_there(connection.listAllStoragePools(), pools.describe)),
         "networks": tuple(network.name() for network in running),
-        "domains": tuple(domains.describe(domain) for domain in connection.listAllDomains()),
+        "domains": tuple(_still_there(connection.listAllDomains(), domains.describe)),
     }
+
+
+def _still_there(listed: Iterable[Any], describe: Callable[[Any], Any]) -> Iterator[Any]:
+    for one in listed:
+        try:
+            yield describe(one)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() not in GONE:
+                raise
 
 
 def _version(number: int) -> str:
