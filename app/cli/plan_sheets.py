@@ -100,6 +100,7 @@ def diff(
     if form is Output.JSON:
         output.show_json(report)
     else:
+        _problems(report)
         output.stdout().print(plan_views.differences(report["differences"]))
         _say(_counts(report["differences"]))
     _refuse(report, file)
@@ -156,11 +157,14 @@ def _show(report: Mapping[str, Any], form: Output) -> None:
     if form is Output.JSON:
         output.show_json(report)
         return
-    console = output.stdout()
-    for problem in report["problems"]:
-        console.print(plan_views.problem(problem), soft_wrap=True)
-    console.print(plan_views.extent(report))
+    _problems(report)
+    output.stdout().print(plan_views.extent(report))
     _say(_counts(report["differences"]))
+
+
+def _problems(report: Mapping[str, Any]) -> None:
+    for problem in report["problems"]:
+        output.stdout().print(plan_views.problem(problem), soft_wrap=True)
 
 
 def _counts(differences: list[Mapping[str, Any]]) -> str:

@@ -18,10 +18,9 @@ from app.cli.live import after, live_view, until
 from app.cli.output import Output, OutputOption, clean, size
 from app.cli.plan_views import PlanName, counted, needs, path, summary
 from app.cli.watch import totals
+from app.domain.plan import ItemState
+from app.domain.plan_state import ENDED, MOVING
 
-MOVING = ("queued", "running", "paused", "rolling_back")
-EXCLUDED = "excluded"
-ENDED = ("succeeded", "failed", "cancelled")
 SHOWN = 20  # VMs that move at once, at most
 
 
@@ -56,8 +55,8 @@ def over(shown: Mapping[str, Any]) -> bool:
 def outcome(plan: Mapping[str, Any]) -> CliError | None:
     """None when all of an ended plan's VMs have been moved; else how many were not."""
     counts = plan["counts"]
-    wanted = sum(counts.values()) - counts.get(EXCLUDED, 0)
-    moved = counts.get("succeeded", 0)
+    wanted = sum(counts.values()) - counts.get(ItemState.LEFT_OUT, 0)
+    moved = counts.get(ItemState.SUCCEEDED, 0)
     if moved == wanted:
         return None
     return CliError(
@@ -76,7 +75,7 @@ def _events(client: Client, name: str, deadline: float | None) -> Iterator[dict[
 
 
 def _read(client: Client, name: str) -> dict[str, Any]:
-    page = client.get(f"{path(name)}/items", state=list(MOVING), limit=SHOWN)
+    page = client.get(f"{path(name)}/items", state=sorted(MOVING), limit=SHOWN)
     return {"plan": client.get(path(name)), "moving": page["items"]}
 
 
@@ -97,8 +96,8 @@ def _picture(shown: Mapping[str, Any]) -> Iterator[RenderableType]:
 def _wave_bars(waves: list[Mapping[str, Any]]) -> Table:
     grid = Table.grid(padding=(0, 1))
     for wave in waves:
-        all_of_it = sum(wave["counts"].values()) - wave["counts"].get(EXCLUDED, 0)
-        moved = wave["counts"].get("succeeded", 0)
+        all_of_it = sum(wave["counts"].values()) - wave["counts"].get(ItemState.LEFT_OUT, 0)
+        moved = wave["counts"].get(ItemState.SUCCEEDED, 0)
         grid.add_row(
             Text(clean(wave["name"])),
             ProgressBar(total=all_of_it or 1, completed=moved, width=40),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +12,7 @@ from app.cli.client import Client, connect
 from app.cli.exits import CliError, Exit
 from app.cli.output import Output, OutputOption, size
 from app.cli.plan_views import PlanName, counted, path, summary
+from app.domain.plan import ItemState
 
 app = typer.Typer(help="Many VMs, in waves, from a sheet.", no_args_is_help=True)
 app.command()(plan_sheets.template)
@@ -86,6 +87,9 @@ def start(
     """Let a plan run: wave by wave, at their times, as their gates and limits allow."""
     answer = connect().post(f"{path(name)}/start", dry_run=dry_run or None)
     _show(answer, form)
+    if dry_run and form is Output.TABLE:
+        names = ", ".join(item["name"] for item in answer["would_start"]) or "nothing"
+        output.stdout().print(f"would start now: {output.clean(names)}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -124,16 +128,15 @@ def rollback(
     """Undo what has ended: the targets' VMs are removed, and the sources run again as they did."""
     client = connect()
     body = {**({"wave": wave} if wave else {}), **_only(client, name, vm)}
-    moved = client.list(f"{path(name)}/items", state="succeeded", wave=wave or None)
-    lost = [item for item in moved if item["key"] in body.get("items", [item["key"]])]
+    lost = _moved(client, name, wave, body.get("items", ()))
     if lost and not yes:
         typer.confirm(
-            f"{len(lost)} of these VMs run on their targets now. Everything that was written there since their moves "
-            "will be lost. Roll back?",
+            f"{lost} of these VMs have been moved. Everything that was written on their targets since will be lost. "
+            "Roll back?",
             abort=True,
             err=True,
         )
-    _show(client.post(f"{path(name)}/rollback", {**body, "confirm_data_loss": bool(lost)}), form)
+    _show(client.post(f"{path(name)}/rollback", {**body, "confirm_data_loss": yes or lost > 0}), form)
 
 
 @app.command()
@@ -161,6 +164,14 @@ def _show(plan: Mapping[str, Any], form: Output) -> None:
         output.show_json(plan)
     else:
         output.stdout().print(summary(plan))
+
+
+def _moved(client: Client, name: str, wave: str, keys: Collection[str]) -> int:
+    """How many of a wave, or of some items and their groups, have been moved."""
+    items = client.list(f"{path(name)}/items", wave=wave or None)
+    groups = {item["group"] for item in items if item["key"] in keys} - {""}
+    meant = (item for item in items if not keys or item["key"] in keys or item["group"] in groups)
+    return sum(item["state"] == ItemState.SUCCEEDED for item in meant)
 
 
 def _only(client: Client, name: str, wanted: list[str] | None) -> dict[str, list[str]]:

@@ -83,6 +83,7 @@ def item(number: int, name: str, **more: Any) -> dict[str, Any]:
         "target": "kvm",
         "bytes": 1 << 30,
         "state": "waiting",
+        "group": "",
         "job": None,
         "next_action": "",
         **more,
@@ -295,9 +296,33 @@ def test_a_rollback_asks_only_where_something_is_lost(service: Fake, run: Run, m
     assert "POST plans/june/rollback" not in [call for call, _ in service.asked]
     assert run("rollback", "june", "--wave", "1", "--yes")[0] == 0
     assert service.given("POST plans/june/rollback")["json"] == {"wave": "1", "confirm_data_loss": True}
-    service.answers["GET plans/june/items"] = (200, {"items": []})
+    service.answers["GET plans/june/items"] = (200, {"items": [item(1, "web", state="failed")]})
     assert run("rollback", "june")[0] == 0
     assert service.given("POST plans/june/rollback")["json"] == {"confirm_data_loss": False}
+
+
+def test_a_rollback_of_one_asks_for_its_group_too(service: Fake, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    items = [
+        item(1, "web", state="failed", group="g"),
+        item(2, "db", state="succeeded", group="g"),
+        item(3, "other", state="succeeded"),
+    ]
+    service.answers["GET plans/june/items"] = (200, {"items": items})
+    service.answers["POST plans/june/rollback"] = (202, plan())
+    code, _, err = run("rollback", "june", "--vm", "web")
+    assert (code, "1 of these VMs have been moved" in err) == (0, True)
+    assert service.given("POST plans/june/rollback")["json"] == {"items": ["a:vm-1"], "confirm_data_loss": True}
+
+
+def test_a_start_can_be_tried(service: Fake, run: Run) -> None:
+    service.answers["POST plans/june/start"] = (
+        200,
+        {**plan("draft"), "would_start": [{"id": "a:vm-1", "name": "web"}]},
+    )
+    _, out, _ = run("start", "june", "--dry-run")
+    assert "would start now: web" in out
+    assert service.given("POST plans/june/start")["params"] == {"dry_run": "true"}
 
 
 def events(monkeypatch: pytest.MonkeyPatch, *kinds: str) -> None:
@@ -311,7 +336,7 @@ def events(monkeypatch: pytest.MonkeyPatch, *kinds: str) -> None:
 @pytest.mark.parametrize(
     ("counts", "expected"),
     [
-        ({"succeeded": 3, "excluded": 2}, Exit.OK),
+        ({"succeeded": 3, "left_out": 2}, Exit.OK),
         ({"succeeded": 1, "failed": 2}, Exit.PARTIAL),
         ({"failed": 3}, Exit.FAILED),
     ],
