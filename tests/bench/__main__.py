@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import assess, data, flat, machine, memory, move, native, nfc, plot, results, sparse, stream
+from tests.bench import assess, data, flat, machine, memory, move, native, nfc, plans, plot, results, sparse, stream
 from tests.bench.measure import may_drop_caches, tool
 
 
@@ -43,6 +43,7 @@ SCENARIOS = {
     "move": Scenario(move.TITLE, move.prepare, move.measure),
     "native": Scenario(native.TITLE, native.prepare, native.measure, runs=3),
     "assess": Scenario(assess.TITLE, assess.prepare, assess.measure, runs=3),
+    "plans": Scenario(plans.TITLE, plans.prepare, plans.measure, runs=3),
 }
 
 

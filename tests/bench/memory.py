@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.bench import data, labs
 from tests.bench.measure import in_turns
+from tests.bench.resident import peaks, worker
 from tests.bench.results import Outcome
 from tests.bench.stats import Run, figure, ratios
 from tests.lab import DiskSpec, Lab, VmSpec, build_guest
@@ -20,7 +19,6 @@ TITLE = "Peak memory of four disks at once"
 DISKS = 4
 FILL_MIB = 256
 SIZES_GIB = (1, 64)
-EVERY_S = 0.05
 TRANSPORTS = ("nfc", "https")
 
 
@@ -78,7 +76,7 @@ def _move(folder: Path, lab: Lab, host: LibvirtHost, gib: int, transport: str) -
         place = (f"{lab.host}:{lab.port}", "--username", lab.username, "--password-file", str(lab.password_file))
         service.run("source", "add", "lab", *place, "--ca-file", str(lab.ca_file))
         service.run("target", "add", "kvm", "--uri", host.uri, "--pool", host.pool, "--network", f"*={host.network}")
-        with _peaks(_worker(service.process.pid)) as peaks:
+        with peaks(worker(service.process.pid)) as found:
             name = f"bench-{gib}-{os.urandom(3).hex()}"
             migrate = ("migrate", "lab", f"disks-{gib}", "--target-name", name, "--transport", transport)
             job = service.json(*migrate, "--strategy", "disk_only", "--wait", check=False)
@@ -88,56 +86,4 @@ def _move(folder: Path, lab: Lab, host: LibvirtHost, gib: int, transport: str) -
         domain.undefine()
     for volume in host.pool_path.iterdir():
         volume.unlink()
-    return peaks
-
-
-def _worker(service: int) -> int:
-    for pid in _tree(service):
-        with suppress(FileNotFoundError):
-            if b"worker" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
-                return pid
-    raise RuntimeError("there is no worker below the service")
-
-
-@contextmanager
-def _peaks(worker: int) -> Iterator[dict[str, float]]:
-    """The most that was resident while the block ran, in MiB: worker_mib, and all_mib with all below it.
-
-    The worker's is the kernel's own peak. The sum is sampled; what processes share is counted for each.
-    """
-    found = {"worker_mib": 0.0, "all_mib": 0.0}
-    stop = threading.Event()
-
-    def watch() -> None:
-        while not stop.wait(EVERY_S):
-            found["all_mib"] = max(found["all_mib"], sum(_resident(pid) for pid in _tree(worker)))
-
-    Path(f"/proc/{worker}/clear_refs").write_text("5")  # what was the peak before does not count
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield found
-        peak = next(
-            line for line in Path(f"/proc/{worker}/status").read_text().splitlines() if line.startswith("VmHWM")
-        )
-        found["worker_mib"] = int(peak.split()[1]) / 1024
-        found["all_mib"] = max(found["all_mib"], found["worker_mib"])
-    finally:
-        stop.set()
-        thread.join()
-
-
-def _resident(pid: int) -> float:
-    with suppress(FileNotFoundError, ProcessLookupError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-    return 0.0
-
-
-def _tree(pid: int) -> list[int]:
-    """A process and all below it."""
-    found = [pid]
-    for one in found:
-        with suppress(FileNotFoundError, ProcessLookupError):
-            for task in Path(f"/proc/{one}/task").iterdir():
-                found += [int(child) for child in (task / "children").read_text().split()]
-    return found
+    return {"worker_mib": found["own_mib"], "all_mib": found["all_mib"]}
