@@ -33,14 +33,19 @@ def after(timeout_s: float | None) -> float | None:
 
 
 def until(
-    events: Iterable[Mapping[str, Any]], read: Callable[[], Shown], over: Callable[[Shown], bool], view: View
+    events: Iterable[Mapping[str, Any]],
+    read: Callable[[], Shown],
+    over: Callable[[Shown], bool],
+    view: View,
+    *,
+    at_once: str,
 ) -> Shown | None:
-    """What `read` answers once it is `over`; None when the events end before. Read at once when a state has changed."""
+    """What `read` answers once it is `over`; None when the events end before. Read `at_once` after events of a kind."""
     refreshed = 0.0
     for event in events:
         if event:
             view.event(event)
-        if event.get("kind", "").endswith(".state") or time.monotonic() - refreshed > REFRESH_S:
+        if event.get("kind") == at_once or time.monotonic() - refreshed > REFRESH_S:
             shown = read()
             refreshed = time.monotonic()
             view.update(shown)

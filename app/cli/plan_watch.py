@@ -33,7 +33,8 @@ def watch(
     client = connect()
     client.get(path(name))
     with live_view(_progress, _picture) as view:
-        shown = until(_events(client, name, after(timeout)), lambda: _read(client, name), over, view)
+        events = _events(client, name, after(timeout))
+        shown = until(events, lambda: _read(client, name), over, view, at_once="plan.state")
     if shown is None:
         raise CliError(
             Exit.TIMED_OUT, "wait_timed_out", f"plan {name} has not ended within {timeout:g} s", "The plan goes on."

@@ -44,6 +44,7 @@ def follow(client: Client, job_id: str, timeout_s: float | None, view: View) -> 
         lambda: client.get(f"jobs/{job_id}"),
         lambda job: job["state"] in TERMINAL,
         view,
+        at_once="job.state",
     )
     if job is None:
         raise CliError(

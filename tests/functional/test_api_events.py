@@ -125,6 +125,17 @@ def test_the_stream_of_all_begins_now(api: Service, live: httpx.Client) -> None:
         assert next(events)["job_id"] == after[0]
 
 
+def test_the_stream_of_a_plan_begins_now_and_ends_with_the_plan(api: Service, live: httpx.Client) -> None:
+    api.http.put("/v1/plans/june", json={"items": [{"vm_name": "guest1"}]})
+    with stream(live, "/v1/plans/june/events") as events:
+        api.http.post("/v1/plans/june/start")
+        assert next(events)["data"]["state"] == "running"
+        api.http.post("/v1/plans/june/cancel")
+        assert [event["kind"] for event in events][-1:] == ["plan.state"]
+    with stream(live, "/v1/plans/june/events?after=0") as events:
+        assert next(events)["kind"] == "plan.made"
+
+
 def test_many_events_come_whole_and_in_order(api: Service, live: httpx.Client) -> None:
     job = api.submit()
     for number in range(450):

@@ -115,16 +115,19 @@ def plan_events(
     ref: str,
     given: Given,
     request: Request,
-    after: Annotated[int, Query(ge=0, le=MAX_ID)] = 0,
-    cursor: Annotated[int, Query(ge=0, le=MAX_ID, description="`next_cursor` of the page before.")] = 0,
+    after: Annotated[int | None, Query(ge=0, le=MAX_ID)] = None,
+    cursor: Annotated[int | None, Query(ge=0, le=MAX_ID, description="`next_cursor` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     kind: Filter = "",
 ) -> PageOf[Event] | StreamingResponse:
-    """The plan's own and those of its jobs. Live when text/event-stream is accepted, until the plan has ended."""
+    """The plan's own and those of its jobs, from the beginning; live, from now on and until the plan has ended, when
+    text/event-stream is accepted. `after` moves the start.
+    """
     plan = given.store.plans.get(ref)
-    start = max(after, cursor)
+    start = after if cursor is None else cursor
+    events = given.store.events
     if not streams.wants_stream(request):
-        return streams.listing(given.store.events, start, limit, plan_id=plan.id, kind=kind)
+        return streams.listing(events, start or 0, limit, plan_id=plan.id, kind=kind)
 
     def ended() -> bool:
         try:
@@ -132,8 +135,8 @@ def plan_events(
         except NotFound:
             return True
 
-    last = streams.last_seen(request, start) or 0
-    return streams.stream(given.store.events, last, plan_id=plan.id, kind=kind, ended=ended)
+    last = streams.last_seen(request, start)
+    return streams.stream(events, events.last_id() if last is None else last, plan_id=plan.id, kind=kind, ended=ended)
 
 
 @router.post("/{ref}/start", status_code=202)
