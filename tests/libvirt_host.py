@@ -73,7 +73,7 @@ class LibvirtHost:
 
     def domains(self) -> list[Any]:
         """libvirt's domains with a disk in our pool."""
-        return [d for d in self.connection.listAllDomains() if f"{self.pool_path}/" in d.XMLDesc()]
+        return [domain for domain, _ in _domains_on(self.connection, self.pool_path)]
 
     def cleanup(self) -> None:
         """Remove the pool with everything in it, the domains on it, and the network when no other run uses it."""
@@ -181,16 +181,25 @@ def _remove_network(connection: Any) -> None:
             network.undefine()
 
 
+def _domains_on(connection: Any, path: Path) -> list[tuple[Any, str]]:
+    """libvirt's domains with a disk in a pool's folder, and their XML. Those of others may go while they are read."""
+    found = []
+    for domain in connection.listAllDomains():
+        with suppress(libvirt.libvirtError):
+            if f"{path}/" in (xml := domain.XMLDesc()):
+                found.append((domain, xml))
+    return found
+
+
 def _remove_pool(connection: Any, name: str) -> None:
     pool = connection.storagePoolLookupByName(name)
     path = Path(ElementTree.fromstring(pool.XMLDesc()).findtext("target/path", ""))
-    for domain in connection.listAllDomains():
-        if f"{path}/" in (xml := domain.XMLDesc()):
-            with suppress(libvirt.libvirtError):  # it may go off by itself just now
-                domain.destroy()
-            domain.undefineFlags(_UNDEFINE)
-            for log in ElementTree.fromstring(xml).iterfind("devices/serial/log"):
-                Path(log.get("file", "")).unlink(missing_ok=True)
+    for domain, xml in _domains_on(connection, path):
+        with suppress(libvirt.libvirtError):  # it may go off by itself just now
+            domain.destroy()
+        domain.undefineFlags(_UNDEFINE)
+        for log in ElementTree.fromstring(xml).iterfind("devices/serial/log"):
+            Path(log.get("file", "")).unlink(missing_ok=True)
     if pool.isActive():
         pool.destroy()
     pool.undefine()
