@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,9 @@ from tests.lab.specs import DiskSpec, VmSpec
 from tests.libvirt_host import LibvirtHost
 from tests.packages import disk, package, tar
 from tests.service import ROOT, Service
+from tests.sheets.filling import fill
+from tests.sheets.rvtools import workbook
+from tests.system.fleet import break_disks, machine, vcenter_uuid
 from tests.vmx_folders import write_flat, write_vmx
 from tests.web_server import WebServer
 
@@ -72,7 +76,7 @@ def test_commands_of_the_readme_work(lab: Lab, host: LibvirtHost, service: Servi
         "vcenter-ca.pem": str(lab.ca_file),
         "--pool default": f"--pool {host.pool}",
         "VM Network=default": f"VM Network={host.network}",
-        "--target kvm --": f"--target kvm --target-name {name} --strategy disk_only --",
+        "deb12 --target kvm --": f"deb12 --target kvm --target-name {name} --strategy disk_only --",
         "/srv/exports": str(_exports(tmp_path / "exports")),
     }
     _vmdk(tmp_path / "disk.vmdk")
@@ -84,16 +88,25 @@ def test_commands_of_the_readme_work(lab: Lab, host: LibvirtHost, service: Servi
             line = line.replace(written, meant)
         if "JOB" in line:
             line = re.sub(r"\bJOB\b", service.json("job", "list")[0]["id"], line)
-        done = subprocess.run(
-            shlex.split(line), cwd=tmp_path, env=service.environment, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        ran_in(tmp_path, service, line)
         ran.append(shlex.split(line)[1])
         if line.endswith("--strategy disk_only --wait"):
             assert name in [domain.name() for domain in host.domains()]
-    assert set(ran) == {"doctor", "source", "target", "inventory", "migrate", "job", "image"}
-    assert name not in [domain.name() for domain in host.domains()]
+        if " rollback " in line:
+            assert name not in [domain.name() for domain in host.domains()]
+        if " template " in line:
+            fill(tmp_path / "june.xlsx", {"deb12": {"strategy": "disk_only", "target name": name}})
+    assert set(ran) == {"doctor", "source", "target", "inventory", "migrate", "job", "image", "plan"}
+    assert name in [domain.name() for domain in host.domains()]
+
+
+def ran_in(folder: Path, service: Service, line: str, *codes: int) -> None:
+    """Run what somebody would type; its exit code is 0 or one of `codes`."""
+    done = subprocess.run(
+        shlex.split(line), cwd=folder, env=service.environment, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode in (0, *codes), f"{line}\n{done.stdout}\n{done.stderr}"
 
 
 def _exports(folder: Path) -> Path:
@@ -155,6 +168,47 @@ def _commands_of_the_operations_manual(
     service.run("limit", "clear")
     service.run("job", "cancel", service.json("job", "list")[0]["id"], "--wait")
     lab.clear()
+
+
+def test_commands_of_the_manual_of_plans_work(lab: Lab, host: LibvirtHost, service: Service, tmp_path: Path) -> None:
+    source = ("source", "add", "plans", f"{lab.host}:{lab.port}", "--username", lab.username)
+    service.run(*source, "--ca-file", str(lab.ca_file))
+    service.run("target", "add", "plans", "--pool", host.pool, "--network", f"*={host.network}")
+    bad, good, later = names = [f"{host.pool}-plan-{number}" for number in range(3)]
+    for number, name in enumerate(names):
+        lab.add(VmSpec(name, [DiskSpec(size_mib=4, fill_mib=1, seed=number)], on=False, change_tracking=True))
+    service.run("inventory", "plans", "--refresh")
+    export = workbook([machine(lab, name) for name in names], vcenter_uuid=vcenter_uuid(lab))
+    (tmp_path / "RVTools_export_all.xlsx").write_bytes(export)
+
+    def there() -> set[str]:
+        return {domain.name() for domain in host.domains()} & set(names)
+
+    for line in lines_of(ROOT / "docs" / "plans.md"):
+        if line == "vmferry plan remove june":
+            _until(lambda: there() == {bad, good})
+        ran_in(
+            tmp_path,
+            service,
+            line.replace("--target kvm", "--source plans --target plans"),
+            *([8] if " watch " in line else []),
+        )
+        if " export " in line:
+            rows = {bad: {"wave": "pilot"}, good: {"wave": "pilot"}, later: {"wave": "shop"}}
+            waves = [{"wave": "pilot"}, {"wave": "shop", "gate": "manual"}]
+            fill(tmp_path / "june.xlsx", {name: {"strategy": "disk_only", **row} for name, row in rows.items()}, waves)
+            break_disks(lab, bad)
+        if " watch " in line:
+            assert there() == {good, later}
+            lab.clear()
+    assert "june" not in [plan["name"] for plan in service.json("plan", "list")]
+
+
+def _until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def test_example_moves_a_vm_with_curl(lab: Lab, host: LibvirtHost, service: Service) -> None:
