@@ -19,7 +19,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import assess, data, flat, machine, memory, move, native, nfc, plans, plot, results, sparse, stream
+from tests.bench import (
+    assess,
+    data,
+    flat,
+    machine,
+    memory,
+    move,
+    native,
+    nfc,
+    plan_page,
+    plans,
+    plot,
+    results,
+    sparse,
+    stream,
+)
 from tests.bench.measure import may_drop_caches, tool
 
 
@@ -44,6 +59,7 @@ SCENARIOS = {
     "native": Scenario(native.TITLE, native.prepare, native.measure, runs=3),
     "assess": Scenario(assess.TITLE, assess.prepare, assess.measure, runs=3),
     "plans": Scenario(plans.TITLE, plans.prepare, plans.measure, runs=3),
+    "plan_page": Scenario(plan_page.TITLE, plan_page.prepare, plan_page.measure),
 }
 
 
