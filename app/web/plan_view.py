@@ -23,8 +23,6 @@ from app.web.words import count, duration, percent, runs, size, steps_told, word
 
 SPARK_POINTS = 30
 ROWS_TOGETHER = 50
-_CHOSEN = (*MOVING, ItemState.SUCCEEDED, ItemState.FAILED, ItemState.CANCELLED, ItemState.HELD)
-_CHOSEN = (*_CHOSEN, ItemState.ROLLED_BACK, ItemState.ROLLBACK_FAILED)
 _URGENT = {ItemState.FAILED: "bad", ItemState.ROLLBACK_FAILED: "bad", ItemState.PAUSED: "warn", ItemState.HELD: "warn"}
 
 
@@ -69,7 +67,8 @@ def row_of(one: ItemStanding, rates: Mapping[str, list[float]]) -> Row:
         state=_state_cell(one.state, "stopping" if stopping else "", runs(steps), steps_told(steps), phase),
         disks=fragment("plan_parts", "disk_cell", disks, _amount(one), points),
         next=_next_cell(one.next_action, _URGENT.get(one.state, "")),
-        can_be_chosen=one.state in _CHOSEN,
+        can_be_chosen=one.state
+        is not ItemState.LEFT_OUT,  # one that waits may move while it is looked at
     )
 
 
