@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import uvicorn
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -29,6 +29,15 @@ ARGUMENTS = (
     "--disable-sync",
 )
 SIZES = {1440: 900, 390: 844}
+
+
+class Place(Protocol):
+    """A service, and a token of it."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def token(self) -> str: ...
 
 
 class Site(NamedTuple):
@@ -65,7 +74,7 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
-def opened(browser: Browser, there: Site, width: int = 1440, *, dark: bool = False, scripts: bool = True) -> Page:
+def opened(browser: Browser, there: Place, width: int = 1440, *, dark: bool = False, scripts: bool = True) -> Page:
     """A page in a new window, logged in. What its console calls an error fails the test that looks at `errors_of`."""
     context = browser.new_context(
         viewport={"width": width, "height": SIZES[width]},

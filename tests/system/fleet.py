@@ -46,6 +46,14 @@ class Fleet:
     names: Sequence[str]
     before: dict[str, dict[str, Any]]
 
+    @property
+    def url(self) -> str:
+        return self.service.url
+
+    @property
+    def token(self) -> str:
+        return (self.service.home / "token").read_text().strip()
+
     def moved(self) -> set[str]:
         """The VMs that libvirt has."""
         return {domain.name() for domain in self.host.domains()} & set(self.names)
@@ -96,7 +104,7 @@ class Fleet:
         deadline = time.monotonic() + timeout_s
         while not reached():
             assert time.monotonic() < deadline, self.service.log.read_text()[-4000:]
-            time.sleep(0.2)
+            time.sleep(0.5)
 
 
 def break_disks(lab: Lab, name: str) -> None:

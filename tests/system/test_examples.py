@@ -34,9 +34,10 @@ def sheet(file: Path, names: Sequence[str], **more: str) -> Path:
 def run(vms: Fleet, folder: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
     environment = {
         **vms.service.environment,
-        "VMFERRY_URL": vms.service.url,
+        "VMFERRY_URL": vms.url,
         "VMFERRY_TOKEN_FILE": str(vms.service.home / "token"),
         "ANSIBLE_HOME": str(folder / "ansible"),
+        "ANSIBLE_REMOTE_TEMP": str(folder / "ansible" / "tmp"),
         "ANSIBLE_LOCALHOST_WARNING": "false",
         "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
     }
@@ -74,7 +75,7 @@ def test_a_playbook_moves_the_vms_of_a_sheet_once(vms: Fleet, tmp_path: Path) ->
     def play(*more: str) -> tuple[int, int, str]:
         """Exit code, how many tasks changed something, what was said."""
         playbook = EXAMPLES / "move-a-sheet.yml"
-        done = run(vms, tmp_path, "ansible-playbook", playbook, "-e", f"sheet={plan}", "-e", "plan=ansible", *more)
+        done = run(vms, tmp_path, "ansible-playbook", playbook, "-e", f"sheet={plan.name}", "-e", "plan=ansible", *more)
         changed = re.search(r"changed=(\d+)", done.stdout)
         assert changed, done.stdout + done.stderr
         return done.returncode, int(changed[1]), done.stdout
