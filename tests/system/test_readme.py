@@ -140,7 +140,7 @@ def _commands_of_the_operations_manual(
     name = f"{host.pool}-manual"
     lab.add(VmSpec(name, [DiskSpec(size_mib=16, fill_mib=4)], on=False))
     lab.add(VmSpec("vault", [DiskSpec(size_mib=16, fill_mib=4)], on=False))
-    lab.http_fault("/nfc/", rate=64 << 10, count=0)  # JOB is still there when it is paused
+    lab.http_fault("/nfc/", rate=16 << 10, count=0)  # JOB is still there when it is cancelled, on a busy machine too
     stands_for = {
         "migrate vc web01": f"migrate vc {name} --target manual --strategy disk_only",
         "migrate vc1 vault": "migrate vc vault --target manual --dry-run",
