@@ -187,6 +187,7 @@ def test_commands_of_the_manual_of_plans_work(lab: Lab, host: LibvirtHost, servi
     for line in lines_of(ROOT / "docs" / "plans.md"):
         if line == "vmferry plan remove june":
             _until(lambda: there() == {bad, good})
+        line = re.sub(r"\bjune\b(?!\.)", "july", line)  # june is the README's
         ran_in(
             tmp_path,
             service,
@@ -201,7 +202,7 @@ def test_commands_of_the_manual_of_plans_work(lab: Lab, host: LibvirtHost, servi
         if " watch " in line:
             assert there() == {good, later}
             lab.clear()
-    assert "june" not in [plan["name"] for plan in service.json("plan", "list")]
+    assert "july" not in [plan["name"] for plan in service.json("plan", "list")]
 
 
 def _until(reached: Callable[[], bool]) -> None:
