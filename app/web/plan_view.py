@@ -67,8 +67,7 @@ def row_of(one: ItemStanding, rates: Mapping[str, list[float]]) -> Row:
         state=_state_cell(one.state, "stopping" if stopping else "", runs(steps), steps_told(steps), phase),
         disks=fragment("plan_parts", "disk_cell", disks, _amount(one), points),
         next=_next_cell(one.next_action, _URGENT.get(one.state, "")),
-        can_be_chosen=one.state
-        is not ItemState.LEFT_OUT,  # one that waits may move while it is looked at
+        can_be_chosen=one.state is not ItemState.LEFT_OUT,  # one that waits may move while it is looked at
     )
 
 
