@@ -12,16 +12,15 @@ import requests
 from app.domain.job import Event
 from app.domain.states import JobState
 from app.store.paging import PageRequest
-from tests.functional.api import Service, service
+from tests.functional.api import Service
 from tests.functional.browser import Site, site
+from tests.functional.page_calls import news_of, signed_in, with_session
 from tests.functional.world import World
 
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Service]:
-    with service(tmp_path) as made:
-        made.http.headers["Origin"] = f"http://{made.settings.bind}"
-        made.http.post("/login", data={"token": made.token})
+    with with_session(tmp_path) as made:
         yield made
 
 
@@ -219,37 +218,6 @@ def test_what_is_looked_at_ends_with_the_session(there: Site, monkeypatch: pytes
     ):
         there.store.tokens.revoke(made.id)
         assert b"" not in list(stream.iter_lines())[:1]  # it comes to an end
-
-
-def signed_in(there: Site, token: str = "") -> requests.Session:
-    browser = requests.Session()
-    browser.trust_env = False
-    browser.post(f"{there.url}/login", data={"token": token or there.token}, headers={"Origin": there.url}, timeout=20)
-    return browser
-
-
-def events_of(stream: requests.Response) -> Iterator[dict[str, str]]:
-    """The events of a stream that are no comments, by their fields."""
-    fields: dict[str, str] = {}
-    for line in stream.iter_lines(chunk_size=1, decode_unicode=True):
-        if not line:
-            if "data" in fields:
-                yield fields
-            fields = {}
-        name, _, value = line.partition(": ")
-        if name:
-            fields[name] = f"{fields[name]}\n{value}" if name in fields else value
-
-
-def news_of(stream: requests.Response) -> Iterator[dict[str, str]]:
-    """The same with those put together that tell of one change: the last of them alone has its id."""
-    data = ""
-    for event in events_of(stream):
-        assert len(event["data"]) <= 5000
-        data += event["data"]
-        if "id" in event:
-            yield event | {"data": data}
-            data = ""
 
 
 def test_the_table_of_events_is_what_streams_read(there: Site) -> None:

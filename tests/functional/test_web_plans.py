@@ -13,9 +13,9 @@ from app.domain.plan import Gate, PlanState, Wave
 from app.domain.states import JobState
 from app.sheets.export import export_csv
 from app.store.inventory import Inventory
-from tests.functional.api import Service, service
+from tests.functional.api import Service
 from tests.functional.browser import Site, site
-from tests.functional.test_web_pages import news_of, signed_in
+from tests.functional.page_calls import news_of, signed_in, with_session
 from tests.functional.world import World
 
 KEY = "5a0e3c8e-vcenter:vm-{}".format
@@ -23,9 +23,7 @@ KEY = "5a0e3c8e-vcenter:vm-{}".format
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Service]:
-    with service(tmp_path) as made:
-        made.http.headers["Origin"] = f"http://{made.settings.bind}"
-        made.http.post("/login", data={"token": made.token})
+    with with_session(tmp_path) as made:
         yield made
 
 
