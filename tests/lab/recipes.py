@@ -153,7 +153,7 @@ RECIPES = (
         tools=False,
     ),
     Recipe("debian12-luks-root", "root on LUKS, /boot by itself", 20, boot=True, luks="root", data_mib=(64,)),
-    Recipe("derivative", "a derivative that virt-v2v does not know", 21, os_id="ferryos"),
+    Recipe("derivative", "a derivative that virt-v2v does not know: Pardus, by its name", 21, os_id="pardus"),
     Recipe(
         "unknown",
         "a system that nobody knows, moved unconverted",
