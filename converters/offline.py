@@ -16,6 +16,7 @@ Guests are hostile: their files are read, and their programs run, inside the app
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -30,6 +31,7 @@ from converters.linux import adapt
 from converters.luks import no_system, unlock
 from converters.nic_names import Card
 
+MOST_CPUS = 8
 SYSTEM = ("/", "/boot", "/boot/efi", "/efi", "/etc", "/opt", "/usr", "/var")  # where something may have to be changed
 
 
@@ -83,6 +85,7 @@ def mount(g: Any, disks: Sequence[str], keys: Mapping[str, str], *, readonly: bo
     """Start the appliance, open what the keys are for, and mount the first system on the disks; its root."""
     for disk in disks:
         g.add_drive_opts(disk, format="qcow2", readonly=readonly)
+    g.set_smp(min(len(os.sched_getaffinity(0)), MOST_CPUS))  # one alone starts slower, and packs an initramfs slower
     g.launch()
     unlock(g, keys)
     roots = g.inspect_os()
