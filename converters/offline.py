@@ -85,7 +85,7 @@ def mount(g: Any, disks: Sequence[str], keys: Mapping[str, str], *, readonly: bo
     """Start the appliance, open what the keys are for, and mount the first system on the disks; its root."""
     for disk in disks:
         g.add_drive_opts(disk, format="qcow2", readonly=readonly)
-    g.set_smp(min(len(os.sched_getaffinity(0)), MOST_CPUS))  # one alone starts slower, and packs an initramfs slower
+    g.set_smp(min(len(os.sched_getaffinity(0)), MOST_CPUS))  # with one it starts and looks slower
     g.launch()
     unlock(g, keys)
     roots = g.inspect_os()
