@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from app.domain.errors import TooLarge, UnreadableSheet
 from app.sheets.guard import unguard
 from app.sheets.limits import MAX_CELLS, MAX_COLUMNS, MAX_LINE, MAX_ROWS, MAX_TEXT
-from app.sheets.workbook import Row, Sheet, letters
+from app.sheets.workbook import TAKEN, Row, Sheet, letters
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -21,6 +21,7 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _LOOKED_AT = 64 << 10
+_CONTROL = re.compile(r"[\x01-\x08\x0e-\x1f]")
 _SEPARATORS = ",;\t"
 _FAULTS = {  # what csv.Error says → what a person can use
     "unexpected end of data": "a quote is not closed",
@@ -90,6 +91,9 @@ def _checked(name: str, text: str, encoding: str) -> str:
         raise UnreadableSheet(
             f"line {line} of {name} holds a zero byte: this is no text, or no {encoding}", _SAVE, cell=f"{name}!{line}"
         )
+    head = text[:_LOOKED_AT]
+    if len(_CONTROL.findall(head)) > len(head) // 20:
+        raise UnreadableSheet(f"{name} is full of control characters: this is no text", TAKEN)
     return text
 
 

@@ -176,6 +176,10 @@ CASES: dict[str, Case] = {
     "noise": Case(
         lambda: bytes((n * n * 31 + n) % 251 for n in range(100_000)), "sheet_unreadable", "plan.csv!1", "no text"
     ),
+    "200 bytes without a zero": Case(
+        lambda: bytes((n * n * 31 + n) % 251 for n in range(100_000)).replace(b"\0", b"")[:200],
+        "sheet_unreadable", says="control characters",
+    ),
     "UTF-16 with zeros in it": Case(
         lambda: "VM id,wave\nvm-1,\0\n".encode("utf-16"), "sheet_unreadable", "plan.csv!2", "zero byte"
     ),
