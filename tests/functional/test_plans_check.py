@@ -109,6 +109,7 @@ def test_who_is_meant(api: Service) -> None:
         vm(2, name="web", folder="/DC/a"),
         vm(3, name="web", folder="/DC/b"),
         vm(4, name="DB", uuid=vm(5).uuid),
+        vm(6, name="cafe\u0301\u00a01"),
     ]
     api.store.workers.save_inventory(api.source, "vcenter-uuid", [*twins, vm(5)])
     problem = only(check(api, row(2, vm_name="web")))
@@ -128,6 +129,7 @@ def test_who_is_meant(api: Service) -> None:
     by_name = check(api, row(2, vm_id="vm-99", vm_name="guest1"))
     assert (only(by_name).code, only(by_name).severity, by_name.items[0].vm_id) == ("vm_id_unknown", "warning", "vm-1")
     assert check(api, row(2, vm_id="vm-99", vm_uuid=vm(1).uuid)).items[0].vm_id == "vm-1"
+    assert told(check(api, row(2, vm_id="vm-6", vm_name="caf\u00e9 1"))) == []  # spelt otherwise, and looks the same
     assert only(check(api, row(2))).code == "vm_missing"
 
 

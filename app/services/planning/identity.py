@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.domain.plan import Wanted
 from app.domain.registered import KnownVM, RegisteredSource
+from app.domain.spelling import plain
 from app.services.planning.known import Known, SourceVMs, plain_uuid
 from app.services.planning.report import Findings
 from app.services.planning.words import listed, said
@@ -107,7 +108,7 @@ def _by_id(row: Wanted, vm: KnownVM, source: str, found: Findings) -> KnownVM | 
             "Clear the id or the UUID, whichever is wrong.",
         )
         return None
-    if row.vm_name and row.vm_name.casefold() != vm.name.casefold():
+    if row.vm_name and plain(row.vm_name).casefold() != plain(vm.name).casefold():
         found.warning(
             row.place("vm_name"),
             "vm_name_differs",
