@@ -57,9 +57,9 @@ class Drafts:
         (folder / "about.json").write_text(json.dumps({"filename": filename}), encoding="utf-8")
         return draft
 
-    def pick(self, vms: Sequence[tuple[str, str, str]]) -> Draft:
-        """(source, the VM's id, its name) of each."""
-        return self.keep("", json.dumps(vms).encode())
+    def pick(self, vms: Sequence[tuple[str, str, str]], target: str) -> Draft:
+        """(source, the VM's id, its name) of each. `target`: where they shall go, "" for not said."""
+        return self.keep("", json.dumps({"target": target, "vms": vms}).encode())
 
     def get(self, draft_id: str) -> Draft:
         """Raises NotFound."""
@@ -87,8 +87,16 @@ def _read(data: bytes, filename: str) -> WantedPlan:
 
 
 def _picked(data: bytes) -> WantedPlan:
+    picked = json.loads(data)
     rows = tuple(
-        Wanted(source=source, vm_id=vm_id, vm_name=name, wave=DEFAULT_WAVE, places={"": name})
-        for source, vm_id, name in json.loads(data)
+        Wanted(
+            source=source,
+            vm_id=vm_id,
+            vm_name=name,
+            target=picked["target"],
+            wave=DEFAULT_WAVE,
+            places={"": name},
+        )
+        for source, vm_id, name in picked["vms"]
     )
     return WantedPlan(kind="document", rows=rows)

@@ -62,7 +62,7 @@ def pages(there: Site) -> dict[str, str]:
     jobs = {job.vm_name: job.id for job in there.store.requests.list(PageRequest(50)).items}
     sheet = Drafts(there.settings).keep("weekend.csv", SHEET.encode())
     vms = [(SOURCE, f"vm-{1000 + number}", f"vm {number}") for number in (12, 20)]
-    picked = Drafts(there.settings).pick(vms)
+    picked = Drafts(there.settings).pick(vms, "kvm01")
     return {
         "plans": "/plans",
         "plan": "/plans/Frankfurt weekend",

@@ -260,11 +260,12 @@ def test_vms_are_picked_from_the_inventory(api: Service, world: World) -> None:
     page = api.http.get("/plans/new?text=cache&verdict=ready").text
     boxes = re.findall(r'name="vm" value="([^"]+)" aria-label="([^"]+)"', page)
     assert [name for _, name in boxes] == ["cache04", "cache12", "cache20"]
-    draft = api.http.post("/plans/new/vms", data={"vm": [box for box, _ in boxes[1:]]})
+    judged_for = re.findall(r'type="hidden" name="target" value="([^"]+)"', page)
+    draft = api.http.post("/plans/new/vms", data={"vm": [box for box, _ in boxes[1:]], "target": judged_for})
     assert "2 VMs picked from the inventory" in draft.text
     sent = fields_of(draft.text)
     assert "the plan has no name yet" in draft.text
-    made = api.http.post(draft.url.path, data={**sent, "name": "caches", "to": ["kvm01/"], "do": "make"})
+    made = api.http.post(draft.url.path, data={**sent, "name": "caches", "do": "make"})
     assert made.url.path == "/plans/caches", made.text
     items = api.store.plans.items(api.store.plans.get("caches").id)
     assert [(item.vm_name, item.target, item.wave) for item in items] == [

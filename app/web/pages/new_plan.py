@@ -74,7 +74,7 @@ async def take_vms(request: Request, given: Given) -> Response:
     if not ids:
         wrong = InvalidRequest("no VM was ticked", "Tick those that shall move.")
         return _start(request, given, plan, wrong=wrong, status=422)
-    picked = await run_sync(_picked, given, [(source, vm_id) for source, _, vm_id in ids])
+    picked = await run_sync(_picked, given, [(source, vm_id) for source, _, vm_id in ids], _field(form, "target"))
     return RedirectResponse(f"/plans/new/{picked.id}" + (f"?plan={quote(plan)}" if plan else ""), 303)
 
 
@@ -152,14 +152,14 @@ def _start(
     )
 
 
-def _picked(given: Services, ids: list[tuple[str, str]]) -> Draft:
+def _picked(given: Services, ids: list[tuple[str, str]], target: str) -> Draft:
     """Raises NotFound for a source that is gone; a VM that is gone is told by the check."""
     names: dict[tuple[str, str], str] = {}
     sources = {source: given.store.sources.get(source) for source, _ in ids}
     for source in sources.values():
         names |= {(source.id, vm.id): vm.name for vm in given.store.inventory.known(source.id)}
     return Drafts(given.settings).pick(
-        [(sources[ref].name, vm_id, names.get((sources[ref].id, vm_id), vm_id)) for ref, vm_id in ids]
+        [(sources[ref].name, vm_id, names.get((sources[ref].id, vm_id), vm_id)) for ref, vm_id in ids], target
     )
 
 
