@@ -21,9 +21,13 @@ REFUSALS: Mapping[str, type[PermanentError]] = {
 
 
 def environment(accelerator: Literal["kvm", "tcg"]) -> dict[str, str]:
-    """Without libvirt in between; without KVM where it does not work: the appliance would hang on it."""
-    settings = {"LIBGUESTFS_BACKEND_SETTINGS": "force_tcg"} if accelerator == "tcg" else {}
-    return {"LIBGUESTFS_BACKEND": "direct", **settings}
+    """Without libvirt in between; without KVM where it does not work: the appliance would hang on it.
+
+    Emulated, programs are loaded to the same addresses each time, so that QEMU need not translate them anew for each of
+    their starts: an initramfs of Debian 12 is made in 26 s instead of 64.
+    """
+    emulated = {"LIBGUESTFS_BACKEND_SETTINGS": "force_tcg", "LIBGUESTFS_APPEND": "norandmaps"}
+    return {"LIBGUESTFS_BACKEND": "direct", **(emulated if accelerator == "tcg" else {})}
 
 
 def adapt(
