@@ -19,7 +19,7 @@ from tests.lab import Guest, build_guest
 from tests.lab.recipes import DEBIAN12, RECIPES
 from tests.unit.moves import make_vm
 
-TITLE = "a Debian 12 with two disks, converted"
+TITLE = "A Debian 12 with two disks, converted"
 HAS_VIRTIO = next(recipe for recipe in RECIPES if recipe.name == "debian12-virtio")
 CASES = (("its initramfs has virtio", HAS_VIRTIO, 0.35), ("its initramfs is made anew", DEBIAN12, 0.8))
 
