@@ -7,9 +7,11 @@ import re
 import socket
 import struct
 import subprocess
+import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,8 @@ from workers.targets.libvirt.target import LibvirtTarget
 
 MIB = 1 << 20
 SPOKEN = b"VMFERRY-SERIAL"
+COPY = """<volume><name>a-copy</name><capacity unit="bytes">2147483648</capacity>
+<target><format type="qcow2"/></target></volume>"""
 
 
 @pytest.fixture(scope="module")
@@ -308,6 +312,43 @@ def test_volumes_are_private(target: LibvirtTarget, image: ImageOptions) -> None
     path = target.create_volume("vmferry-mode-0.img", MIB, image)
     assert path.stat().st_mode & 0o077 == 0
     target.delete_volume(path.name)
+
+
+def test_volumes_come_and_go_while_others_are_made(host: LibvirtHost, target: LibvirtTarget) -> None:
+    source = target.create_volume("vmferry-j1-0.qcow2", 2048 * MIB)
+    subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write -P 7 0 512M", str(source)], check=True, capture_output=True)
+    done = threading.Event()
+
+    def copy_again_and_again() -> None:
+        connection = libvirt.open(host.uri)
+        pool = connection.storagePoolLookupByName(host.pool)
+        known = pool.storageVolLookupByName(source.name)
+        while not done.is_set():
+            pool.createXMLFrom(COPY, known, 0).delete(0)
+        connection.close()
+
+    with ThreadPoolExecutor(1) as other:
+        copying = other.submit(copy_again_and_again)
+        try:
+            for _ in range(20):
+                target.create_volume("vmferry-j2-0.qcow2", MIB)
+                (host.pool_path / "vmferry-j2-1.qcow2").touch()  # as an overlay is made: libvirt does not know it
+                for volume in target.volumes("vmferry-j2-"):
+                    target.delete_volume(volume)
+                assert target.volumes("vmferry-j2-") == []
+        finally:
+            done.set()
+        copying.result()
+
+
+def test_the_room_in_a_pool_is_that_of_now(host: LibvirtHost, target: LibvirtTarget) -> None:
+    before = target.facts().pool(host.pool)
+    subprocess.run(["fallocate", "--length", "1G", host.pool_path / "large"], check=True)
+    after = target.facts().pool(host.pool)
+    (host.pool_path / "large").unlink()
+    assert before is not None
+    assert after is not None
+    assert before.free_bytes - after.free_bytes > 512 * MIB  # others write beside us
 
 
 def test_what_is_at_hand_for_windows_is_among_the_facts(host: LibvirtHost, tmp_path: Path) -> None:

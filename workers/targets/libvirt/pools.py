@@ -17,6 +17,7 @@ from app.domain.errors import InvalidRequest, NoSpace, TargetDenied
 from app.domain.models import ImageOptions, Pool
 from app.ports.source import CancelCheck
 from converters import qcow2
+from workers.room import Room, room_at
 from workers.targets.libvirt.connection import Connection
 
 T = TypeVar("T")
@@ -35,17 +36,27 @@ def check_name(name: str) -> str:
 def describe(pool: Any) -> Pool:
     """A libvirt pool as ours; one that is not active has no sizes."""
     root = fromstring(pool.XMLDesc())
-    _, capacity, _, free = pool.info()
-    path = root.findtext("target/path", "")
+    kind, path = root.get("type", ""), root.findtext("target/path", "")
+    active = bool(pool.isActive())
+    _, capacity, _, free = pool.info()  # as of its last refresh
+    if active and kind in FOLDER_POOLS:
+        capacity, free = _room(path) or (capacity, free)
     return Pool(
         name=pool.name(),
-        type=root.get("type", ""),
+        type=kind,
         path=path,
-        active=bool(pool.isActive()),
+        active=active,
         capacity_bytes=capacity,
         free_bytes=free,
         direct_io=takes_direct_io(path),
     )
+
+
+def _room(path: str) -> Room | None:
+    try:
+        return room_at(Path(path))
+    except OSError:  # not ours to enter
+        return None
 
 
 def takes_direct_io(path: str) -> bool:
@@ -67,9 +78,9 @@ class Volumes:
     def create(self, name: str, capacity_bytes: int, image: ImageOptions, cancel: CancelCheck | None) -> Path:
         """libvirt makes a plain volume of the right owner; qemu-img makes of it what libvirt cannot."""
         check_name(name)
+        self.delete(name)
 
         def make(pool: Any) -> Path:
-            _remove(pool, name)
             return Path(pool.createXML(_volume_xml(name, capacity_bytes, image.format), 0).path())
 
         try:
@@ -97,8 +108,10 @@ class Volumes:
             ) from error
 
     def delete(self, name: str) -> None:
+        """A file that came without libvirt, too: an overlay, or what a killed worker left."""
         check_name(name)
-        self._with_pool(lambda pool: _remove(pool, name))
+        self._with_pool(lambda pool: _delete(pool, name))
+        (self._folder() / name).unlink(missing_ok=True)
 
     def _folder(self) -> Path:
         return self._with_pool(lambda pool: Path(describe(pool).path))
@@ -119,8 +132,8 @@ class Volumes:
         return self._connection.call(act)
 
 
-def _remove(pool: Any, name: str) -> None:
-    pool.refresh(0)  # files come without libvirt: an overlay, what a killed worker left
+def _delete(pool: Any, name: str) -> None:
+    """What libvirt knows of. Without a refresh: the pool refuses that while any volume in it is made or copied."""
     try:
         volume = pool.storageVolLookupByName(name)
     except libvirt.libvirtError as error:
