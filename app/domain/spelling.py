@@ -18,6 +18,11 @@ def plain(text: str) -> str:
     return "".join(" " if unicodedata.category(char) == "Zs" else char for char in shown).strip()
 
 
+def folded(text: str) -> str:
+    """By which names are the same, however they are spelt and whatever their case."""
+    return plain(text).casefold()
+
+
 def one_name(text: str) -> str:
     """Its one spelling. Raises ValueError for what is on several lines or has control characters."""
     name = plain(text)
@@ -31,8 +36,8 @@ def one_name(text: str) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """'Did you mean "nvme01"?', or nothing where nothing is like it."""
-    names = {plain(name).casefold(): name for name in known}
-    wanted = plain(word).casefold()
+    names = {folded(name): name for name in known}
+    wanted = folded(word)
     near = [wanted] if wanted in names else []
     if not near and len(names) <= _SEARCHED:
         near = difflib.get_close_matches(wanted, names, 1, 0.7)

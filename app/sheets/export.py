@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from app.domain.plan import Item, Wanted, Wave
-from app.domain.spelling import plain
+from app.domain.spelling import folded, plain
 from app.sheets.cells import Written, row_cells
 from app.sheets.columns import COLUMNS, STATE_COLUMNS
 from app.sheets.guard import guard
@@ -86,7 +86,7 @@ def _names(items: Sequence[Item]) -> dict[str, str]:
         word
         for item in items
         for word in {
-            _folded(called)
+            folded(called)
             for called in (item.key, item.vm_id, item.vm_name, item.vm_uuid, item.vm_uuid.replace("-", ""))
         }
     )
@@ -95,13 +95,9 @@ def _names(items: Sequence[Item]) -> dict[str, str]:
             (
                 called
                 for called in (item.vm_name, item.vm_id)
-                if called and plain(called) == called and words[_folded(called)] == 1
+                if called and plain(called) == called and words[folded(called)] == 1
             ),
             item.key,
         )
         for item in items
     }
-
-
-def _folded(called: str) -> str:
-    return plain(called).casefold()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.domain.plan import Wanted
 from app.domain.registered import KnownVM, RegisteredSource
-from app.domain.spelling import plain
+from app.domain.spelling import folded
 from app.services.planning.known import Known, SourceVMs, plain_uuid
 from app.services.planning.report import Findings
 from app.services.planning.words import listed, said
@@ -70,7 +70,7 @@ def vm_of(row: Wanted, vms: SourceVMs, known: Known, found: Findings) -> KnownVM
     if by_id := vms.by_id.get(row.vm_id):
         return _by_id(row, by_id, name, found)
     if row.vm_uuid and (same := vms.with_uuid(row.vm_uuid)):
-        candidates = [vm for vm in same if vm.name == row.vm_name] or same
+        candidates = [vm for vm in same if folded(vm.name) == folded(row.vm_name)] or same
         return _one(row, "vm_uuid", f"have the UUID {said(row.vm_uuid)}", candidates, name, found)
     if not row.vm_name:
         _nowhere(row, vms, known, found)
@@ -108,7 +108,7 @@ def _by_id(row: Wanted, vm: KnownVM, source: str, found: Findings) -> KnownVM | 
             "Clear the id or the UUID, whichever is wrong.",
         )
         return None
-    if row.vm_name and plain(row.vm_name).casefold() != plain(vm.name).casefold():
+    if row.vm_name and folded(row.vm_name) != folded(vm.name):
         found.warning(
             row.place("vm_name"),
             "vm_name_differs",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from app.domain.registered import KnownVM, RegisteredSource, RegisteredTarget
-from app.domain.spelling import plain
+from app.domain.spelling import folded
 from app.services.planning.words import Suggestions
 from app.store.paging import MAX_LIMIT, Page, PageRequest
 from app.store.store import Store
@@ -32,14 +32,14 @@ class SourceVMs:
         for vm in vms:
             self.by_uuid[plain_uuid(vm.uuid)].append(vm)
             self.by_name[vm.name].append(vm)
-            self._folded[plain(vm.name).casefold()].append(vm)
+            self._folded[folded(vm.name)].append(vm)
 
     def with_uuid(self, uuid: str) -> list[KnownVM]:
         return self.by_uuid.get(plain_uuid(uuid), [])
 
     def named(self, name: str) -> list[KnownVM]:
         """Those of exactly this name, else those of this name whatever its case."""
-        return self.by_name.get(name) or self._folded.get(plain(name).casefold(), [])
+        return self.by_name.get(name) or self._folded.get(folded(name), [])
 
     def key(self, vm: KnownVM) -> str:
         """Who it is, over all imports and all registrations of its platform."""
