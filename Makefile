@@ -59,7 +59,7 @@ check: setup ## lint, types, import rules, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -q -m "not slow" $(FAST)
+	$(BIN)/pytest -q -m "not slow" $(SIDE_BY_SIDE) $(FAST)
 
 lab: setup ## the vSphere lab alone, left running
 	$(AS_ROOT) $(BIN)/python -m tests.lab
