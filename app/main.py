@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from socket import socket
+from typing import Any
 from urllib.parse import urlsplit
 
+import uvicorn
 from fastapi import FastAPI
 
 from app.api import problems
@@ -19,6 +22,8 @@ from app.settings import Settings
 from app.store.store import open_store
 from app.web.access import Access
 from app.web.routing import add_pages
+
+GRACE_S = 3  # that a stop leaves to answers which are under way
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -42,3 +47,16 @@ def create_app(settings: Settings) -> FastAPI:
     pages = Access(store.sessions, settings.url)
     app.add_middleware(Guard, tokens=store.tokens, hosts=hosts, pages=pages)  # added last: the outermost
     return app
+
+
+class Server(uvicorn.Server):
+    """Serves what create_app made. Before it stops, streams end and long polls answer: it waits for none of them."""
+
+    def __init__(self, app: FastAPI, **config: Any) -> None:
+        """`config`: of uvicorn.Config."""
+        super().__init__(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=GRACE_S, **config))
+        self._stopping = app.state.services.stopping
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        self._stopping.set()
+        await super().shutdown(sockets)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event
 from typing import Annotated, TypeVar, cast
 
 from fastapi import Depends, Query, Request
@@ -32,6 +33,7 @@ class Services:
     registrations: Registrations
     limits: Limits
     files: JobFiles
+    stopping: Event = field(default_factory=Event)  # nobody is to be kept waiting for news any more
 
 
 def services_for(settings: Settings, store: Store) -> Services:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -48,13 +49,14 @@ def listing(
 def stream(
     events: Events,
     after: int,
+    stopping: threading.Event,
     *,
     job_id: str = "",
     plan_id: str = "",
     kind: str = "",
     ended: Callable[[], bool] = lambda: False,
 ) -> StreamingResponse:
-    """Ends when `ended` says so and everything has been sent; else with the connection."""
+    """Ends when `ended` says so and everything has been sent, or when `stopping` is set; else with the connection."""
 
     read = partial(events.after, job_id=job_id, plan_id=plan_id, kind=kind, limit=BATCH)
 
@@ -69,7 +71,7 @@ def stream(
                 yield format_sse_event(id=str(event.id), data_str=event.model_dump_json())
             if len(found) == BATCH:
                 continue
-            if over:
+            if over or stopping.is_set():
                 return
             if time.monotonic() - told > QUIET_S:
                 told = time.monotonic()

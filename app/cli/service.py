@@ -18,9 +18,8 @@ from app.cli.exits import CliError, Exit
 from app.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    import uvicorn
+    from app.main import Server
 
-STREAMS_GRACE_S = 3  # open event streams never end by themselves
 READY_POLL_S = 0.5
 READY_PATIENCE_S = 60.0
 
@@ -100,20 +99,10 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def _server(settings: Settings) -> uvicorn.Server:
-    import uvicorn
+def _server(settings: Settings) -> Server:
+    from app.main import Server, create_app
 
-    from app.main import create_app
-
-    config = uvicorn.Config(
-        create_app(settings),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=STREAMS_GRACE_S,
-    )
-    server = uvicorn.Server(config)
+    server = Server(create_app(settings), access_log=False, server_header=False, proxy_headers=False)
 
     def end(*_: object) -> None:
         server.should_exit = True
@@ -123,7 +112,7 @@ def _server(settings: Settings) -> uvicorn.Server:
     return server
 
 
-def _announce(settings: Settings, server: uvicorn.Server) -> None:
+def _announce(settings: Settings, server: Server) -> None:
     """Say that it is ready when it is: the API answers and a worker beats."""
     url = f"http://{reachable(settings.bind)}"
     console = output.stdout()

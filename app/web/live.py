@@ -16,7 +16,7 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse, format_sse_event
 
 from app.api import streams
-from app.store.sessions import Sessions
+from app.api.deps import Services
 from app.web.access import session_text
 
 POLL_S = 0.5
@@ -33,8 +33,8 @@ class News(NamedTuple):
     more: Mapping[str, str] = {}  # id of an element → what is to be added at its end
 
 
-def stream(request: Request, sessions: Sessions, after: int, news: Callable[[int], News | None]) -> StreamingResponse:
-    """`news`: what is new after an event, or None. It ends when the session does."""
+def stream(request: Request, given: Services, after: int, news: Callable[[int], News | None]) -> StreamingResponse:
+    """`news`: what is new after an event, or None. It ends with the session, or when the service stops."""
     start = streams.last_seen(request, after) or 0
     text = session_text(request.headers)
 
@@ -42,10 +42,10 @@ def stream(request: Request, sessions: Sessions, after: int, news: Callable[[int
         last, told, asked = start, time.monotonic(), time.monotonic()
         sent: dict[str, str] = {}
         yield format_sse_event(comment="connected", retry=2000)
-        while True:
+        while not given.stopping.is_set():
             if time.monotonic() - asked > STILL_IN_S:
                 asked = time.monotonic()
-                if await run_sync(sessions.check, text) is None:
+                if await run_sync(given.store.sessions.check, text) is None:
                     return
             begun = time.monotonic()
             found = await run_sync(news, last)

@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import uvicorn
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from app.main import create_app
+from app.main import Server, create_app
 from app.settings import Settings
 from app.store.schema import upgrade
 from app.store.store import Store
@@ -45,6 +44,7 @@ class Site(NamedTuple):
     token: str
     settings: Settings
     store: Store
+    server: Server
 
 
 @contextmanager
@@ -52,15 +52,16 @@ def site(home: Path) -> Iterator[Site]:
     settings = Settings(home=home, bind=f"127.0.0.1:{free_port()}")
     upgrade(settings.database_url)
     app = create_app(settings)
-    server = uvicorn.Server(uvicorn.Config(app, settings.host, settings.port, log_config=None, lifespan="on"))
+    server = Server(app, host=settings.host, port=settings.port, lifespan="on")
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
         time.sleep(0.05)
     try:
-        yield Site(settings.url, settings.token_file.read_text().strip(), settings, app.state.services.store)
+        token = settings.token_file.read_text().strip()
+        yield Site(settings.url, token, settings, app.state.services.store, server)
     finally:
-        server.should_exit = server.force_exit = True
+        server.should_exit = True
         thread.join()
 
 

@@ -13,10 +13,9 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from app.domain.states import JobState
-from app.main import create_app
+from app.main import Server, create_app
 from app.settings import Settings
 from tests.functional.api import Service, service
 
@@ -35,7 +34,7 @@ def live(api: Service) -> Iterator[httpx.Client]:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         app = create_app(Settings(home=api.settings.home, bind=f"127.0.0.1:{port}"))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))
+        server = Server(app)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         headers = {"Authorization": f"Bearer {api.token}"}

@@ -32,4 +32,5 @@ def list_events(
     if not streams.wants_stream(request):
         return streams.listing(events, start or 0, limit, job_id=job, kind=kind)
     last = streams.last_seen(request, start)
-    return streams.stream(events, events.last_id() if last is None else last, job_id=job, kind=kind)
+    after = events.last_id() if last is None else last
+    return streams.stream(events, after, given.stopping, job_id=job, kind=kind)

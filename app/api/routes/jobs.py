@@ -66,7 +66,7 @@ async def show_job(job_id: str, given: Given, wait: Wait = 0) -> JobOut:
     def enough(job: Job) -> bool:
         return job.state in TERMINAL or (job.state, job.phase) != (first.state, first.phase)
 
-    return job_out(await until(read, enough, wait), given.files)
+    return job_out(await until(read, enough, wait, given.stopping), given.files)
 
 
 @router.get("/{job_id}/disks")
@@ -101,7 +101,7 @@ def job_events(
         return given.store.jobs.job(job_id).state in TERMINAL
 
     last = streams.last_seen(request, start) or 0
-    return streams.stream(given.store.events, last, job_id=job.id, kind=kind, ended=ended)
+    return streams.stream(given.store.events, last, given.stopping, job_id=job.id, kind=kind, ended=ended)
 
 
 @router.get("/{job_id}/console/{name}.png", response_class=FileResponse)

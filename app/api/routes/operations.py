@@ -16,7 +16,10 @@ router = APIRouter(prefix="/operations", tags=["operations"])
 async def show_operation(operation_id: str, given: Given, wait: Wait = 0) -> Operation:
     """With `wait`: when it has ended, or after that many seconds."""
     return await until(
-        lambda: given.store.operations.get(operation_id), lambda operation: operation.ended_at is not None, wait
+        lambda: given.store.operations.get(operation_id),
+        lambda operation: operation.ended_at is not None,
+        wait,
+        given.stopping,
     )
 
 

@@ -136,7 +136,8 @@ def plan_events(
             return True
 
     last = streams.last_seen(request, start)
-    return streams.stream(events, events.last_id() if last is None else last, plan_id=plan.id, kind=kind, ended=ended)
+    after = events.last_id() if last is None else last
+    return streams.stream(events, after, given.stopping, plan_id=plan.id, kind=kind, ended=ended)
 
 
 @router.post("/{ref}/start", status_code=202)

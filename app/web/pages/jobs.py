@@ -69,7 +69,7 @@ def watch_job(
     request: Request, given: Given, job_id: str, after: Annotated[int, Query(ge=0, le=MAX_ID)] = 0
 ) -> StreamingResponse:
     job = given.store.jobs.job(job_id)
-    return live.stream(request, given.store.sessions, after, lambda last: job_news(job.id, given, last))
+    return live.stream(request, given, after, lambda last: job_news(job.id, given, last))
 
 
 @router.get("/{job_id}/console/{name}.png")

@@ -66,7 +66,7 @@ def watch_plan(
     after: Annotated[int, Query(ge=0, le=MAX_ID)] = 0,
 ) -> StreamingResponse:
     plan = given.store.plans.get(name)
-    return live.stream(request, given.store.sessions, after, lambda last: plan_news(plan.id, given, last))
+    return live.stream(request, given, after, lambda last: plan_news(plan.id, given, last))
 
 
 @router.get("/{name}/items/{key}", response_model=None)
