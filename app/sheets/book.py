@@ -33,7 +33,7 @@ _LOOKS: dict[Look, dict[str, object]] = {
 _NOT_IN_XML = re.compile("[\ud800-\udfff\ufffe\uffff]")
 _UNSEEN = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 _NOT_IN_NAMES = re.compile("[\\[\\]:*?/\\\\\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
-_MOST_NAME = 31  # characters of a sheet's
+_MOST_NAME = 31  # UTF-16 code units, which Excel calls characters
 
 
 class Book:
@@ -55,14 +55,14 @@ class Book:
     def sheet(self, name: str) -> Worksheet:
         """A new one by that name, or by one like it that Excel takes and that is not there yet."""
         taken = {sheet.get_name().casefold() for sheet in self._book.worksheets()}
-        wished = _NOT_IN_NAMES.sub("_", name).strip("'")[:_MOST_NAME] or "Sheet"
+        wished = _begin(_NOT_IN_NAMES.sub("_", name).strip("'"), _MOST_NAME).rstrip("'") or "Sheet"
         if wished.casefold() == "history":  # Excel keeps that name for itself
             wished += "_"
         free, number = wished, 1
         while free.casefold() in taken:
             number += 1
             suffix = f" ({number})"
-            free = wished[: _MOST_NAME - len(suffix)] + suffix
+            free = _begin(wished, _MOST_NAME - len(suffix)) + suffix
         return self._book.add_worksheet(free)
 
     def finish(self) -> bytes:
@@ -134,3 +134,7 @@ def link(book: Book, sheet: Worksheet, row: int, column: int, text: str, *, to: 
 def _visible(text: str) -> str:
     """For where a workbook has no escapes for control characters."""
     return _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", cell_text(text))
+
+
+def _begin(text: str, units: int) -> str:
+    return text.encode("utf-16-le")[: 2 * units].decode("utf-16-le", errors="ignore")

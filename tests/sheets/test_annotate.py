@@ -174,6 +174,7 @@ def test_an_earlier_annotation_is_not_copied() -> None:
         (["x" * 40, "x" * 41], ["x" * 31, "x" * 27 + " (2)"]),
         (["'q'", "History", "\x00"], ["q", "History_", "_"]),
         (["''"], ["Sheet"]),
+        (["x" * 30 + "\N{WAVING HAND SIGN}", "x" * 30 + "'y"], ["x" * 30, "x" * 27 + " (2)"]),
     ],
 )
 def test_sheets_get_names_that_excel_takes(names: list[str], there: list[str]) -> None:
