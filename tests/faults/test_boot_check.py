@@ -18,14 +18,23 @@ pytestmark = pytest.mark.timeout(900)
 MIB = 1 << 20
 
 
-def move(world: World, folder: Path, said: bytes | None, **options: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """(VM, how it was, the job's end) of a guest that says this when it boots; None: it has nothing to boot from."""
+def submit(world: World, folder: Path, said: bytes | None, **options: Any) -> tuple[str, dict[str, Any], str]:
+    """(VM, how it is, job) of a guest that says this when it boots; None: it has nothing to boot from."""
     disk = folder / "system.raw"
     disk.write_bytes((speaking(said) if said is not None else b"").ljust(MIB, b"\0"))
     vm_id = world.add_vm(disks=[DiskSpec(source=disk)], hostname="web01")
     before = world.look(vm_id)
-    job = world.submit(vm_id, strategy="cold", converter="compat", **options)
-    return vm_id, before, world.finish(job["id"], 600)
+    return vm_id, before, str(world.submit(vm_id, strategy="cold", converter="compat", **options)["id"])
+
+
+def move(world: World, folder: Path, said: bytes | None, **options: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """The same, with the job as it ended."""
+    vm_id, before, job_id = submit(world, folder, said, **options)
+    return vm_id, before, world.finish(job_id, 600)
+
+
+def reached(job: dict[str, Any]) -> list[str]:
+    return [rung["name"] for rung in (job["boot"] or {"rungs": []})["rungs"] if rung["state"] == "reached"]
 
 
 def picture(world: World, job: dict[str, Any], rung: str) -> bytes:
@@ -60,6 +69,15 @@ def test_a_guest_that_panics(world: World, tmp_path: Path) -> None:
     assert "the last rung that it reached is kernel" in job["error"]["message"]
     assert picture(world, job, "userland").startswith(b"\x89PNG")
     world.assert_untouched(vm_id, before, job["id"])
+
+
+def test_a_cancel_while_it_boots(world: World, tmp_path: Path) -> None:
+    vm_id, before, job_id = submit(world, tmp_path, b"Linux version 6.1")
+    world.until_phase(job_id, "boot_check", 300)
+    world.until(job_id, lambda job: "kernel" in reached(job))
+    world.api("POST", f"jobs/{job_id}/cancel")
+    assert world.finish(job_id)["state"] == "cancelled"
+    world.assert_untouched(vm_id, before, job_id)
 
 
 def test_a_guest_that_is_not_as_it_was_runs_and_is_warned_about(world: World, tmp_path: Path) -> None:

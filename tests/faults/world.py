@@ -210,7 +210,7 @@ class World:
         for domain in self.host.domains():
             if domain.isActive():
                 domain.destroy()
-            domain.undefine()
+            domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
 
 
 def _children(pid: int) -> list[int]:
