@@ -26,7 +26,9 @@ def test_streams_end_whole_and_long_polls_are_answered(tmp_path: Path) -> None:
             poll = threads.submit(get, f"/v1/jobs/{job}?wait=60")
             paths = ("/v1/events", f"/v1/jobs/{job}/events", f"/jobs/{job}/live")
             streams = [get(path, stream=True) for path in paths]
+            deadline = time.monotonic() + 30
             while len(there.server.server_state.tasks) < 1 + len(streams):
+                assert time.monotonic() < deadline, "not all of them are open"
                 time.sleep(0.05)
         for stream in streams:
             assert stream.status_code == 200
