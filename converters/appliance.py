@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from app.domain.models import VM, GuestFacts, GuestReport
 from app.process import run
 
 OFFLINE_SECONDS = 3600.0
+MOST_CPUS = 8
 REFUSALS: Mapping[str, type[PermanentError]] = {
     "unsupported": UnsupportedGuest,
     "locked": DiskLocked,
@@ -28,6 +30,11 @@ def environment(accelerator: Literal["kvm", "tcg"]) -> dict[str, str]:
     """
     emulated = {"LIBGUESTFS_BACKEND_SETTINGS": "force_tcg", "LIBGUESTFS_APPEND": "norandmaps"}
     return {"LIBGUESTFS_BACKEND": "direct", **(emulated if accelerator == "tcg" else {})}
+
+
+def cpus(accelerator: Literal["kvm", "tcg"]) -> int:
+    """How many to give it. QEMU before 8.1 that emulates several may run code for ever which another has replaced."""
+    return 1 if accelerator == "tcg" else min(len(os.sched_getaffinity(0)), MOST_CPUS)
 
 
 def adapt(
@@ -77,6 +84,7 @@ def look(
 
 def _offline(request: dict[str, Any], accelerator: Literal["kvm", "tcg"], cancel: Callable[[], None]) -> dict[str, Any]:
     """Raises UnsupportedGuest (DiskLocked among them) and ConversionFailed."""
+    request["cpus"] = cpus(accelerator)
     try:
         done = run(
             [sys.executable, "-I", "-m", "converters.offline"],

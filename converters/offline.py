@@ -2,11 +2,11 @@
 
 A process of its own, so that it can be stopped and its memory is not ours:
 
-    python -m converters.offline    < {"disks": [path, …], "nics": [{"mac", "slot"}, …], "native": bool,
+    python -m converters.offline    < {"disks": [path, …], "nics": [{"mac", "slot"}, …], "native": bool, "cpus": int,
                                        "keys": {device | LUKS UUID | "all": key}}
                                     > {"os", "hostname", "nic_names": {MAC: name}, "concerns": [{code, …}, …],
                                        "before": facts where it is native, else null}
-                                    < {"disks": [path, …], "keys": …, "look": true}, which changes nothing
+                                    < {"disks": [path, …], "keys": …, "cpus": int, "look": true}, which changes nothing
                                     > {"before": facts}
                                     | {"error": {"kind": "unsupported" | "locked" | "failed", "message", "remedy"}}
 
@@ -16,7 +16,6 @@ Guests are hostile: their files are read, and their programs run, inside the app
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -31,7 +30,6 @@ from converters.linux import adapt
 from converters.luks import no_system, unlock
 from converters.nic_names import Card
 
-MOST_CPUS = 8
 SYSTEM = ("/", "/boot", "/boot/efi", "/efi", "/etc", "/opt", "/usr", "/var")  # where something may have to be changed
 
 
@@ -39,10 +37,10 @@ def main() -> int:
     request = json.load(sys.stdin)
     try:
         if request.get("look"):
-            answer = look(request["disks"], request["keys"])
+            answer = look(request["disks"], request["keys"], request["cpus"])
         else:
             cards = [Card(nic["mac"], nic["slot"]) for nic in request["nics"]]
-            answer = work(request["disks"], cards, request["keys"], native=request["native"])
+            answer = work(request["disks"], cards, request["keys"], request["cpus"], native=request["native"])
     except Refused as refused:
         answer = {"error": {"kind": refused.kind, "message": refused.message, "remedy": refused.remedy}}
     except RuntimeError as error:  # what the guestfs bindings raise for everything
@@ -52,15 +50,17 @@ def main() -> int:
     return 0
 
 
-def look(disks: Sequence[str], keys: Mapping[str, str]) -> dict[str, Any]:
+def look(disks: Sequence[str], keys: Mapping[str, str], cpus: int) -> dict[str, Any]:
     with closing(guestfs.GuestFS(python_return_dict=True)) as g:
-        root = mount(g, disks, keys, readonly=True)
+        root = mount(g, disks, keys, cpus, readonly=True)
         return {"before": facts(g, root)}
 
 
-def work(disks: Sequence[str], cards: Sequence[Card], keys: Mapping[str, str], *, native: bool) -> dict[str, Any]:
+def work(
+    disks: Sequence[str], cards: Sequence[Card], keys: Mapping[str, str], cpus: int, *, native: bool
+) -> dict[str, Any]:
     with closing(guestfs.GuestFS(python_return_dict=True)) as g:
-        root = mount(g, disks, keys, readonly=False)
+        root = mount(g, disks, keys, cpus, readonly=False)
         answer: dict[str, Any] = {
             "os": f"{g.inspect_get_distro(root)}{g.inspect_get_major_version(root)}",
             "hostname": g.inspect_get_hostname(root),
@@ -81,11 +81,11 @@ def work(disks: Sequence[str], cards: Sequence[Card], keys: Mapping[str, str], *
         return answer
 
 
-def mount(g: Any, disks: Sequence[str], keys: Mapping[str, str], *, readonly: bool) -> str:
+def mount(g: Any, disks: Sequence[str], keys: Mapping[str, str], cpus: int, *, readonly: bool) -> str:
     """Start the appliance, open what the keys are for, and mount the first system on the disks; its root."""
     for disk in disks:
         g.add_drive_opts(disk, format="qcow2", readonly=readonly)
-    g.set_smp(min(len(os.sched_getaffinity(0)), MOST_CPUS))  # with one it starts and looks slower
+    g.set_smp(cpus)
     g.launch()
     unlock(g, keys)
     roots = g.inspect_os()

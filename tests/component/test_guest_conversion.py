@@ -60,8 +60,7 @@ def test_a_failure_carries_the_last_words(tmp_path: Path) -> None:
     assert "it broke" in caught.value.fields["stderr_tail"]
 
 
-def test_it_is_given_each_disk_as_qcow2_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("LIBGUESTFS_APPEND")  # of tests/conftest.py
+def test_it_is_given_each_disk_as_qcow2_in_order(tmp_path: Path) -> None:
     seen = tmp_path / "seen"
     tool = fake(tmp_path, f'for xml; do :; done; cp "$xml" {seen}; env > {seen}.env; exit 1')
     vm = make_vm(

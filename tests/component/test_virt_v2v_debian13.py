@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from converters.virt_v2v import VirtV2vInPlace
-from tests.component import test_rpm_conversion as rpm
 from tests.component import test_windows_conversion as windows
+from tests.contract import test_converter as contract
 from tests.lab import debian13
 from tests.lab.cache import cache_directory
-from tests.lab.rpm_guest import INITRAMFS, KERNEL, LUKS_KEY, LUKS_UUID
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -38,9 +37,8 @@ def test_it_converts_windows(tool: str, tmp_path: Path) -> None:
     assert {concern.code for concern in made.report.concerns} <= {"virt_v2v_note"}
 
 
-def test_it_converts_the_rpm_guest_with_a_key_from_a_file(tool: str, tmp_path: Path) -> None:
-    made = rpm.convert(VirtV2vInPlace(tool), tmp_path, {LUKS_UUID: LUKS_KEY})
+def test_it_converts_the_rpm_guest_with_its_key(tool: str, tmp_path: Path) -> None:
+    made = contract.convert(VirtV2vInPlace(tool), tmp_path)
     assert made.report.converter.startswith("virt-v2v 2.6.")
-    assert any(name.endswith("/virtio_blk.ko") for name in made.initramfs)
-    assert f"{INITRAMFS} {KERNEL}\n" in made.calls
-    assert "/dev/vda1 /boot ext4" in made.fstab
+    contract.test_the_guest_is_ready_for_its_new_hardware(made)
+    contract.test_virt_v2v_has_dracut_make_the_initramfs_anew(made)

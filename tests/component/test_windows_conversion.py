@@ -18,7 +18,7 @@ from converters.virt_v2v import VirtV2vInPlace
 from converters.virtio_win import survey
 from converters.windows import number
 from tests.lab import virtio_win
-from tests.lab.looking import opened
+from tests.lab.appliance import started
 from tests.lab.windows import HOSTNAME, build_windows
 from tests.unit.moves import make_vm
 
@@ -56,7 +56,8 @@ def convert(folder: Path, tool: str = "virt-v2v-in-place") -> Converted:
     scripts = "/Program Files/Guestfs/Firstboot/scripts"
     drivers = "/Windows/System32/drivers"
     hive = "/Windows/System32/config/SYSTEM"
-    with opened(disk, [("/dev/sda1", "/")]) as g:
+    with started([disk], "qcow2", readonly=True) as g:
+        g.mount_ro("/dev/sda1", "/")
         return Converted(
             report,
             log,

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import guestfs
-
-from converters.accelerator import probe
+from tests.lab.appliance import started
 from tests.lab.guest_tree import LUKS_KEY
 
 KEPT = (
@@ -26,13 +23,7 @@ MARKER = "/var/lib/marker"
 
 def look(disks: Sequence[Path], kind: str) -> dict[str, Any]:
     """What has to stay in the guest, and what its initramfs carries of what it needs."""
-    with closing(guestfs.GuestFS(python_return_dict=True)) as g:
-        g.set_backend("direct")
-        if probe() == "tcg":
-            g.set_backend_setting("force_tcg", "1")
-        for disk in disks:
-            g.add_drive_opts(str(disk), format=kind, readonly=True)
-        g.launch()
+    with started(disks, kind, readonly=True) as g:
         g.cryptsetup_open("/dev/sda2", LUKS_KEY, "root", readonly=True)
         for device, point in (("/dev/mapper/root", "/"), ("/dev/sda1", "/boot")):
             g.mount(device, point)  # of what is written nothing stays: the drives are read-only

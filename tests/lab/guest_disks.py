@@ -1,13 +1,10 @@
 """The disks of the lab's guests: partitioned and filled in the libguestfs appliance, GRUB by the guest's own tools."""
 
 import uuid
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import guestfs
-
-from converters.accelerator import probe
+from tests.lab.appliance import started
 from tests.lab.guest_tree import LUKS_KEY, VOLUME, Ids
 from tests.lab.recipes import Recipe
 
@@ -26,13 +23,7 @@ def fill(work: Path, recipe: Recipe, ids: Ids, markers: dict[str, bytes]) -> lis
         with image.open("wb") as file:
             file.truncate(size << 20)
         images.append(image)
-    with closing(guestfs.GuestFS(python_return_dict=True)) as g:
-        g.set_backend("direct")
-        if probe() == "tcg":
-            g.set_backend_setting("force_tcg", "1")
-        for number, image in enumerate(images):
-            g.add_drive_opts(str(image), format="raw", label=f"disk{chr(ord('a') + number)}")
-        g.launch()
+    with started(images, "raw") as g:
         _system(g, recipe, ids)
         g.tar_in(str(work / "root.tar"), "/")
         g.write("/etc/machine-id", f"{uuid.uuid4().hex}\n")
@@ -108,13 +99,13 @@ def _data_device(recipe: Recipe, number: int) -> str:
 def _encrypt(g: Any, ids: Ids, device: str, name: str) -> str:
     """Its key derived cheaply: with the usual way a small guest without KVM takes minutes to open it."""
     cheap = "--pbkdf pbkdf2 --pbkdf-force-iterations 1000"
-    g.debug("sh", [f'printf %s "{LUKS_KEY}" | cryptsetup -q luksFormat {cheap} --uuid {ids.luks} {device} -'])
+    inside = device.replace("/dev/sd", "/dev/disk/guestfs/disk")
+    g.debug("sh", [f'printf %s "{LUKS_KEY}" | cryptsetup -q luksFormat {cheap} --uuid {ids.luks} {inside} -'])
     g.cryptsetup_open(device, LUKS_KEY, name)
     return f"/dev/mapper/{name}"
 
 
 def _boot_loader(g: Any, recipe: Recipe) -> None:
-    # not /dev/sda: what libguestfs calls so may have another name in the appliance, where the guest's tools look
     where = ["--target=i386-pc", "/dev/disk/guestfs/diska"]
     if recipe.firmware == "efi":
         where = ["--target=x86_64-efi", "--efi-directory=/boot/efi", "--bootloader-id=debian", "--no-nvram"]

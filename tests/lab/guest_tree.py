@@ -44,6 +44,7 @@ def files(recipe: Recipe, ids: Ids) -> dict[str, bytes]:
         "etc/hostname": f"{HOSTNAME}\n",
         "etc/hosts": f"127.0.0.1 localhost\n{recipe.address} {HOSTNAME}\n",
         "etc/fstab": fstab(recipe, ids),
+        "etc/default/grub.d/lab.cfg": "GRUB_TIMEOUT=0\n",
         network: text,
         "etc/systemd/system/guest-report.service": REPORT_UNIT,
         "usr/local/sbin/guest-report": (Path(__file__).parent / "guest_report.py").read_text(),

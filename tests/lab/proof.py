@@ -79,7 +79,7 @@ def machine() -> list[str]:
     """A PC without devices of its own, whose PCI slots have the numbers that VMware's firmware would give."""
     slots = "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"
     computer = ["-nodefaults", "-machine", "q35", "-global", slots, "-accel", "tcg", "-cpu", "max"]
-    return ["qemu-system-x86_64", *computer, "-smp", "2", "-m", "1024", "-vga", "std", "-display", "none", "-no-reboot"]
+    return ["qemu-system-x86_64", *computer, "-m", "1024", "-vga", "std", "-display", "none", "-no-reboot"]
 
 
 def disks(guest: Guest, bus: str) -> list[str]:

@@ -9,17 +9,17 @@ import hashlib
 import shutil
 import struct
 import tempfile
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import guestfs
-
-from converters.accelerator import probe
+from tests.lab.appliance import started
 from tests.lab.cache import cache_directory, locked
 from tests.lab.toolchain import run
 
 HOSTNAME = "ferry-rpm"
+ADDRESS, GATEWAY = "192.168.50.40/24", "192.168.50.1"
+MACHINE_ID = "9d0b6c1f1c9f4a0f9f0f6c6f4b0c2d1e"
+SERVICE = "vmtoolsd.service"
 KERNEL = "6.5.6-300.fc39.x86_64"
 INITRAMFS = f"/boot/initramfs-{KERNEL}.img"
 CALLS = "/var/log/lab"
@@ -73,7 +73,12 @@ FILES = {
     "etc/fstab": f"/dev/mapper/luks-{LUKS_UUID} / ext4 defaults 0 1\n/dev/sda1 /boot ext4 defaults 0 2\n",
     "etc/crypttab": f"luks-{LUKS_UUID} UUID={LUKS_UUID} none\n",
     "etc/default/grub": 'GRUB_CMDLINE_LINUX="rhgb quiet"\n',
-    "etc/NetworkManager/system-connections/ens192.nmconnection": "[connection]\ntype=ethernet\ninterface-name=ens192\n",
+    "etc/NetworkManager/system-connections/ens192.nmconnection": (
+        "[connection]\ntype=ethernet\ninterface-name=ens192\n\n"
+        f"[ipv4]\nmethod=manual\naddress1={ADDRESS},{GATEWAY}\ndns={GATEWAY};\n"
+    ),
+    "etc/machine-id": f"{MACHINE_ID}\n",
+    f"etc/systemd/system/multi-user.target.wants/{SERVICE}": "",
     "usr/lib/rpm/rpmrc": "arch_canon: x86_64: x86_64 1\n",  # libguestfs' librpm reads the guest's configuration
     "usr/lib/rpm/macros": "%_dbpath /var/lib/rpm\n%_db_backend sqlite\n",
     "usr/lib/systemd/systemd-udevd": "",
@@ -158,19 +163,13 @@ def _disk(work: Path) -> Path:
     disk = work / "rpm.raw"
     with disk.open("wb") as file:
         file.truncate(SIZE_MIB << 20)
-    with closing(guestfs.GuestFS(python_return_dict=True)) as g:
-        g.set_backend("direct")
-        if probe() == "tcg":
-            g.set_backend_setting("force_tcg", "1")
-        g.add_drive_opts(str(disk), format="raw")
-        g.launch()
+    with started([disk], "raw") as g:
         g.part_init("/dev/sda", "mbr")
         g.part_add("/dev/sda", "p", START, ROOT_START - 1)
         g.part_add("/dev/sda", "p", ROOT_START, -START)
-        # The key is derived cheaply: the usual way takes minutes without KVM. Here libguestfs does not translate names,
-        # and the appliance's own disk, which has no partitions, may be /dev/sda.
+        # the key is derived cheaply: the usual way takes minutes without KVM
         cheap = f"--pbkdf pbkdf2 --pbkdf-force-iterations 1000 --uuid {LUKS_UUID}"
-        g.debug("sh", [f'printf %s "{LUKS_KEY}" | cryptsetup -q luksFormat {cheap} /dev/sd?2 -'])
+        g.debug("sh", [f'printf %s "{LUKS_KEY}" | cryptsetup -q luksFormat {cheap} /dev/disk/guestfs/diska2 -'])
         g.cryptsetup_open("/dev/sda2", LUKS_KEY, "root")
         g.mkfs("ext4", "/dev/sda1")
         g.mkfs("ext4", "/dev/mapper/root")
