@@ -82,7 +82,7 @@ def _read(client: Client, name: str) -> dict[str, Any]:
 
 def _progress(shown: Mapping[str, Any]) -> str:
     plan = shown["plan"]
-    return f"{plan['state']}: {counted(plan['counts'])}; {totals(plan)}"
+    return "; ".join([f"{plan['state']}: {counted(plan['counts'])}", totals(plan), *plan["needs_human"]])
 
 
 def _picture(shown: Mapping[str, Any]) -> Iterator[RenderableType]:

@@ -366,6 +366,10 @@ def test_what_is_undone_after_the_end_is_waited_for() -> None:
     assert plan_watch.over({"plan": plan("succeeded", succeeded=1, rolled_back=1)})
 
 
+def test_a_log_says_what_somebody_has_to_do() -> None:
+    assert plan_watch._progress({"plan": plan("running", succeeded=3)}).endswith("; approve wave 2")
+
+
 def test_the_picture_has_a_bar_for_each_wave_and_each_vm_that_moves() -> None:
     job = {"phase": "transfer", "progress": {"bytes_done": 1 << 20, "bytes_skipped": 0, "bytes_total": 4 << 20}}
     shown = {"plan": plan(running=1, succeeded=3), "moving": [item(1, "\x1b[31mweb", job=job), item(2, "db")]}
