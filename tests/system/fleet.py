@@ -26,6 +26,7 @@ from tests.sheets.rvtools import Machine, workbook
 NOTE = "owner: ops"
 KEPT = ("power_state", "annotation", "snapshots", "open_leases", "extra_config")
 DEFINITIONS = Path("/etc/libvirt/qemu")
+LEASE_S = 20  # of a worker that was killed while it held one, its VM is free then
 
 
 def vm(name: str, number: int) -> VmSpec:
@@ -139,7 +140,7 @@ def fleet(folder: Path, count: int, kind: str) -> Iterator[Fleet]:
     names = [f"{kind}-{os.getpid()}-{number:02}" for number in range(1, count + 1)]
     settings = {"VMFERRY_MAX_JOBS": "4", "VMFERRY_RETRY_ATTEMPTS": "2", "VMFERRY_RETRY_BACKOFF_S": "0.2"}
     with (
-        Lab(folder / "lab", [vm(name, number) for number, name in enumerate(names)]) as lab,
+        Lab(folder / "lab", [vm(name, number) for number, name in enumerate(names)], lease_timeout=LEASE_S) as lab,
         LibvirtHost() as host,
         Service(folder / "home", **settings) as service,
     ):
