@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -9,25 +11,26 @@ import pytest
 from tests.faults.world import World
 
 LONG = "ü€𝄞x" * 20
-PLACES = [Path(), Path("/"), Path("/tmp"), Path("/var/lib/libvirt"), Path("/var/lib/libvirt/images")]
+SHARED = [Path(), Path("/"), Path("/tmp"), Path("/var/lib/libvirt"), Path("/var/lib/libvirt/images")]
 
 
-def listing(world: World) -> set[Path]:
-    places = [*PLACES, world.host.pool_path, world.host.pool_path.parent, world.service.home, world.lab.directory]
-    appliances = "libguestfs*"  # other tests of the same run start and stop them meanwhile
-    return {path for place in places for path in place.iterdir() if not path.match(appliances)}
+def listing(world: World, name: str) -> set[Path]:
+    """All in our own places; in those where others work meanwhile, what a path or a shell might make of the name."""
+    own = (world.host.pool_path, world.service.home, world.lab.directory)
+    made = {place / part for place in SHARED for part in (name, *re.findall(r"[\w-]+", name))}
+    return {path for place in own for path in place.iterdir()} | {path for path in made if os.path.lexists(path)}
 
 
 @pytest.mark.parametrize("name", ["../x", "-rf", "</name>"])
 def test_a_name_that_libvirt_or_a_shell_would_stumble_over_is_refused(world: World, name: str) -> None:
     vm_id = world.add_vm(name)
-    before, seen = world.look(vm_id), listing(world)
+    before, seen = world.look(vm_id), listing(world, name)
     refused = world.submit(vm_id, expect=422)
     assert refused["code"] == "preflight_failed"
     assert name in refused["detail"]
     assert "name" in refused["hint"]
     assert world.look(vm_id) == before
-    assert listing(world) == seen
+    assert listing(world, name) == seen
 
     job = world.finish(world.submit(vm_id, target_name=f"vmferry-renamed-{vm_id}")["id"])
     assert job["state"] == "succeeded", job["error"]
@@ -37,11 +40,11 @@ def test_a_name_that_libvirt_or_a_shell_would_stumble_over_is_refused(world: Wor
 @pytest.mark.parametrize("name", ["$(touch p)", "a; touch p #", "%s%n {0}", LONG])
 def test_a_name_that_is_only_odd_is_moved(world: World, name: str) -> None:
     vm_id = world.add_vm(name)
-    seen = listing(world)
+    seen = listing(world, name)
     job = world.finish(world.submit(vm_id)["id"])
     assert job["state"] == "succeeded", job["error"]
     world.assert_moved(vm_id, job["id"])
     assert world.domain(world.lab.vm(vm_id)["uuid"]).name() == name
-    new = {path.name for path in listing(world) - seen}
+    new = {path.name for path in listing(world, name) - seen}
     assert all(job["id"] in path for path in new - {"jobs"}), new
     assert not Path("p").exists()
