@@ -26,7 +26,7 @@ def started(disks: Sequence[Path], kind: str, *, readonly: bool = False) -> Iter
             g.set_backend_setting(emulated, "1")
         g.set_append(settings.get("LIBGUESTFS_APPEND"))
         g.set_smp(appliance.cpus(accelerator))
-        for letter, disk in zip(ascii_lowercase, disks, strict=False):
-            g.add_drive_opts(str(disk), format=kind, readonly=readonly, label=f"disk{letter}")
+        for number, disk in enumerate(disks):
+            g.add_drive_opts(str(disk), format=kind, readonly=readonly, label=f"disk{ascii_lowercase[number]}")
         g.launch()
         yield g
