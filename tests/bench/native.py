@@ -27,6 +27,7 @@ Convert = Callable[[VM, list[Path], Path], None]
 
 
 def prepare() -> None:
+    resolve("auto")  # a worker asks once, at its start
     for _, recipe, _ in CASES:
         build_guest(recipe)
 

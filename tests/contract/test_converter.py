@@ -17,6 +17,7 @@ from app.domain.models import VM, GuestReport, Nic
 from app.ports.converter import Converter
 from converters import qcow2
 from converters.native import Native
+from converters.offline import keep_few_lenses
 from converters.virt_v2v import VirtV2vInPlace
 from tests.contract.memory.converter import MemoryConverter
 from tests.lab.appliance import started
@@ -36,6 +37,7 @@ from tests.lab.rpm_guest import (
 from tests.unit.moves import make_vm
 
 MIB = 1 << 20
+AUG_NO_LOAD = 32
 LINK = "/etc/systemd/network/10-vmferry-ens192.link"
 SCRIPTS = "/usr/lib/virt-sysprep/scripts"
 
@@ -50,6 +52,7 @@ class Left:
     initramfs: list[str]
     boot_uuid: str
     link_mode: tuple[int, int, int]  # mode, owner, group
+    lenses: set[str]  # that augeas has in the appliance after keep_few_lenses
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,8 @@ def look(disk: Path) -> Left:
         g.mount_ro("/dev/mapper/root", "/")
         g.mount_ro("/dev/sda1", "/boot")
         status = g.statns(LINK)
+        keep_few_lenses(g)
+        g.aug_init("/", AUG_NO_LOAD)
         return Left(
             {path: g.read_file(path).decode() for path in ("/etc/fstab", "/etc/crypttab", LINK)},
             g.read_file(CALLS).decode(),
@@ -114,6 +119,7 @@ def look(disk: Path) -> Left:
             list(g.initrd_list(INITRAMFS)),
             g.vfs_uuid("/dev/sda1"),
             (status["st_mode"] & 0o7777, status["st_uid"], status["st_gid"]),
+            {str(path).rpartition("/")[2].lower() for path in g.aug_ls("/augeas/load")},
         )
 
 
@@ -202,6 +208,11 @@ def test_the_guest_is_ready_for_its_new_hardware(converted: Converted) -> None:
 
 
 # ---- what one of them does by itself
+
+
+def test_native_leaves_augeas_the_lenses_that_inspection_reads_by(by_native: Converted) -> None:
+    assert by_native.left is not None
+    assert by_native.left.lenses == {"fstab", "mdadm_conf", "shellvars"}
 
 
 def test_virt_v2v_has_dracut_make_the_initramfs_anew(by_virt_v2v: Converted) -> None:
