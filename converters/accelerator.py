@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import time
 from functools import cache
@@ -12,11 +11,11 @@ from typing import Literal
 
 from app.domain.errors import ToolFailed, ToolMissing, ToolTimedOut
 from app.process import run
+from converters.emulator import qemu
 
 BOOT_SECONDS = 5.0
 KVM_SECONDS = 1.0  # ten times what it takes where KVM works; where it crawls, emulation is faster
 KVM_TRIES = 2
-_QEMUS = ("qemu-system-x86_64", "/usr/libexec/qemu-kvm")
 _EXIT_PORT = 0x501
 _EXIT_VALUE = 0x10
 _EXIT_CODE = _EXIT_VALUE << 1 | 1  # what isa-debug-exit makes of the value
@@ -45,12 +44,11 @@ def probe() -> Literal["kvm", "tcg"]:
 
 def boot_seconds(accelerator: str, timeout: float = BOOT_SECONDS) -> float | None:
     """How long QEMU on this accelerator takes to run our boot sector; None when it does not in `timeout` seconds."""
-    qemu = next((name for name in _QEMUS if shutil.which(name)), _QEMUS[0])
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="vmferry-probe-") as folder:
         sector = Path(folder, "boot.img")
         sector.write_bytes(_BOOT_SECTOR * 2880)  # a floppy's size, which SeaBIOS wants
-        argv = [qemu, "-accel", accelerator, "-machine", "pc", "-m", "16", "-nodefaults", "-no-user-config"]
+        argv = [qemu(), "-accel", accelerator, "-machine", "pc", "-m", "16", "-nodefaults", "-no-user-config"]
         argv += ["-display", "none", "-no-reboot", "-boot", "a"]
         argv += ["-drive", f"file={sector},format=raw,if=floppy,readonly=on"]
         argv += ["-device", f"isa-debug-exit,iobase={_EXIT_PORT:#x},iosize=2"]

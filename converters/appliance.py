@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import sysconfig
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from typing import Any, Literal
 from app.domain.errors import ConversionFailed, DiskLocked, PermanentError, ToolFailed, ToolMissing, UnsupportedGuest
 from app.domain.models import VM, GuestFacts, GuestReport
 from app.process import run
+from converters import emulator
 
 OFFLINE_SECONDS = 3600.0
 MOST_CPUS = 8
@@ -26,15 +28,19 @@ def environment(accelerator: Literal["kvm", "tcg"]) -> dict[str, str]:
     """Without libvirt in between; without KVM where it does not work: the appliance would hang on it.
 
     Emulated, programs are loaded to the same addresses each time, so that QEMU need not translate them anew for each of
-    their starts: an initramfs of Debian 12 is made in 26 s instead of 64.
+    their starts: an initramfs of Debian 12 is made in 26 s instead of 64. What else is done then is in emulator.py.
     """
-    emulated = {"LIBGUESTFS_BACKEND_SETTINGS": "force_tcg", "LIBGUESTFS_APPEND": "norandmaps"}
+    emulated = {
+        "LIBGUESTFS_BACKEND_SETTINGS": "force_tcg",
+        "LIBGUESTFS_APPEND": "norandmaps",
+        "LIBGUESTFS_HV": os.path.join(sysconfig.get_path("scripts"), emulator.COMMAND),
+    }
     return {"LIBGUESTFS_BACKEND": "direct", **(emulated if accelerator == "tcg" else {})}
 
 
-def cpus(accelerator: Literal["kvm", "tcg"]) -> int:
-    """How many to give it. QEMU before 8.1 that emulates several may run code for ever which another has replaced."""
-    return 1 if accelerator == "tcg" else min(len(os.sched_getaffinity(0)), MOST_CPUS)
+def cpus() -> int:
+    """How many to ask for; emulated, it has one all the same."""
+    return min(len(os.sched_getaffinity(0)), MOST_CPUS)
 
 
 def adapt(
@@ -84,7 +90,7 @@ def look(
 
 def _offline(request: dict[str, Any], accelerator: Literal["kvm", "tcg"], cancel: Callable[[], None]) -> dict[str, Any]:
     """Raises UnsupportedGuest (DiskLocked among them) and ConversionFailed."""
-    request["cpus"] = cpus(accelerator)
+    request["cpus"] = cpus()
     try:
         done = run(
             [sys.executable, "-I", "-m", "converters.offline"],

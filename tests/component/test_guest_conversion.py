@@ -78,6 +78,7 @@ def test_it_is_given_each_disk_as_qcow2_in_order(tmp_path: Path) -> None:
     assert "LIBGUESTFS_BACKEND=direct\n" in environment
     assert "LIBGUESTFS_BACKEND_SETTINGS=force_tcg\n" in environment
     assert "LIBGUESTFS_APPEND=norandmaps\n" in environment
+    assert "/vmferry-emulator\n" in environment
     assert "VIRTIO_WIN=/vw\n" in environment
 
 

@@ -18,14 +18,14 @@ def started(disks: Sequence[Path], kind: str, *, readonly: bool = False) -> Iter
 
     A program in it finds them below /dev/disk/guestfs: what libguestfs calls /dev/sda may have another name there.
     """
-    accelerator = probe()
-    settings = appliance.environment(accelerator)
+    settings = appliance.environment(probe())
     with closing(guestfs.GuestFS(python_return_dict=True)) as g:
         g.set_backend(settings["LIBGUESTFS_BACKEND"])
         if emulated := settings.get("LIBGUESTFS_BACKEND_SETTINGS"):
             g.set_backend_setting(emulated, "1")
+            g.set_hv(settings["LIBGUESTFS_HV"])
         g.set_append(settings.get("LIBGUESTFS_APPEND"))
-        g.set_smp(appliance.cpus(accelerator))
+        g.set_smp(appliance.cpus())
         for number, disk in enumerate(disks):
             g.add_drive_opts(str(disk), format=kind, readonly=readonly, label=f"disk{ascii_lowercase[number]}")
         g.launch()

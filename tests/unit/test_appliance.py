@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from converters import appliance
 
 
-def asked(accelerator: Literal["kvm", "tcg"], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What converters/offline.py is asked for."""
-    seen = []
+@pytest.mark.parametrize(("here", "given"), [(1, 1), (4, 4), (64, 8)])
+def test_it_is_asked_to_have_the_cpus_of_the_machine(here: int, given: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, Any]] = []
 
     class Done:
         stdout = b'{"before": {}}'
@@ -23,17 +24,12 @@ def asked(accelerator: Literal["kvm", "tcg"], monkeypatch: pytest.MonkeyPatch) -
         return Done()
 
     monkeypatch.setattr(appliance, "run", run)
-    appliance.look([], accelerator, lambda: None, lambda line: None, keys={})
-    (request,) = seen
-    return dict(request)
-
-
-def test_emulated_it_has_one_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)))
-    assert asked("tcg", monkeypatch)["cpus"] == 1
-
-
-@pytest.mark.parametrize(("here", "given"), [(1, 1), (4, 4), (64, 8)])
-def test_with_kvm_it_has_those_of_the_machine(here: int, given: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(here)))
-    assert asked("kvm", monkeypatch)["cpus"] == given
+    appliance.look([], "kvm", lambda: None, lambda line: None, keys={})
+    assert [request["cpus"] for request in seen] == [given]
+
+
+def test_emulated_it_is_started_by_our_own_command() -> None:
+    command = Path(appliance.environment("tcg")["LIBGUESTFS_HV"])
+    assert command.stat().st_mode & 0o111
+    assert "LIBGUESTFS_HV" not in appliance.environment("kvm")
