@@ -40,6 +40,14 @@ def lease_of(vm: Any) -> Any:
     return lease
 
 
+def result_of(task: Any) -> Any:
+    """A task's result at its end, or its fault. pyVim's WaitForTask trips over the name of a running one in the lab."""
+    until(lambda: task.info.state in (vim.TaskInfo.State.success, vim.TaskInfo.State.error))
+    if task.info.error:
+        raise task.info.error
+    return task.info.result
+
+
 def download(lab: Lab, url: str) -> bytes:
     return requests.get(url, verify=str(lab.ca_file), timeout=30).content
 

@@ -11,10 +11,9 @@ from urllib.parse import quote, urlsplit
 import pytest
 import requests
 from pyVim.connect import Disconnect
-from pyVim.task import WaitForTask
 from pyVmomi import vim, vmodl
 
-from tests.component.lab.support import SMALL, connect, decode, download, find, lease_of, until
+from tests.component.lab.support import SMALL, connect, decode, download, find, lease_of, result_of, until
 from tests.lab import DiskSpec, Lab, VmSpec
 
 
@@ -51,7 +50,7 @@ def test_export_needs_a_powered_off_vm_and_keeps_it_off(lab: Lab, api: Any) -> N
     lab.power_off(vm_id)
     lease = lease_of(vm)
     with pytest.raises(vim.fault.InvalidState):
-        WaitForTask(vm.PowerOn())
+        result_of(vm.PowerOn())
     with pytest.raises(RuntimeError, match="export"):
         lab.power_on(vm_id)
     assert lab.vm(vm_id)["power_state"] == "poweredOff"
@@ -145,9 +144,7 @@ def test_snapshots_move_the_disks(lab: Lab, api: Any) -> None:
         return [d.backing.fileName for d in devices if isinstance(d, vim.vm.device.VirtualDisk)]
 
     def snapshot(name: str) -> Any:
-        task = vm.CreateSnapshot_Task(name=name, description="", memory=False, quiesce=False)
-        WaitForTask(task)
-        return task.info.result
+        return result_of(vm.CreateSnapshot_Task(name=name, description="", memory=False, quiesce=False))
 
     def change(offset: int) -> None:
         with Path(lab.vm(vm_id)["disks"][0]["path"]).open("r+b") as file:
@@ -182,10 +179,10 @@ def test_snapshots_move_the_disks(lab: Lab, api: Any) -> None:
     lease.HttpNfcLeaseComplete()
     change(2 << 20)
     after = Path(lab.vm(vm_id)["disks"][0]["path"]).read_bytes()
-    WaitForTask(first.RemoveSnapshot_Task(removeChildren=False))
+    result_of(first.RemoveSnapshot_Task(removeChildren=False))
     assert files(second.config.hardware.device) == ["[lab] snaps/snaps.vmdk"]
     assert [s["name"] for s in lab.vm(vm_id)["snapshots"]] == ["two"]
-    WaitForTask(second.RemoveSnapshot_Task(removeChildren=False))
+    result_of(second.RemoveSnapshot_Task(removeChildren=False))
     assert lab.vm(vm_id)["snapshots"] == []
     assert vm.snapshot is None
     assert files(vm.config.hardware.device) == ["[lab] snaps/snaps.vmdk"]

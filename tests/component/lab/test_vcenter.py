@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 import requests
 from pyVim.connect import Disconnect, SmartConnect
-from pyVim.task import WaitForTask
 from pyVmomi import vim, vmodl
 
-from tests.component.lab.support import SMALL, connect, find, lease_of, until
+from tests.component.lab.support import SMALL, connect, find, lease_of, result_of, until
 from tests.lab import DiskSpec, Lab, NicSpec, VmSpec
 
 NAMES = ["../x", "-rf", "$(touch p)", "</name>", "ж€語" * 26 + "ab", 'a|"%2f\\', ".."]
@@ -123,7 +122,7 @@ def test_shutdown_works_through_tools(lab: Lab, api: Any) -> None:
     assert (ready.guest.net, ready.guest.toolsRunningStatus) == ([], "guestToolsNotRunning")
     with pytest.raises(vim.fault.InvalidPowerState):
         ready.ShutdownGuest()
-    WaitForTask(ready.PowerOn())
+    result_of(ready.PowerOn())
     assert ready.guest.hostName == "h"
     entity = vim.event.EventFilterSpec.ByEntity(entity=ready, recursion="self")
     query = vim.event.EventFilterSpec(entity=entity, time=vim.event.EventFilterSpec.ByTime(beginTime=begin))
@@ -147,9 +146,9 @@ def test_annotation_is_set_and_cleared(lab: Lab, api: Any) -> None:
     vm_id = lab.add(VmSpec("notes", [SMALL], on=False))
     vm = find(api, vm_id)
     for text in ("moved <to> & fro", ""):
-        WaitForTask(vm.ReconfigVM_Task(vim.vm.ConfigSpec(annotation=text)))
+        result_of(vm.ReconfigVM_Task(vim.vm.ConfigSpec(annotation=text)))
         assert lab.vm(vm_id)["annotation"] == (vm.summary.config.annotation or "") == text
-    WaitForTask(vm.ReconfigVM_Task(vim.vm.ConfigSpec(extraConfig=[vim.option.OptionValue(key="k", value="v")])))
+    result_of(vm.ReconfigVM_Task(vim.vm.ConfigSpec(extraConfig=[vim.option.OptionValue(key="k", value="v")])))
     assert lab.vm(vm_id)["extra_config"]["k"] == "v"
 
 
@@ -182,13 +181,13 @@ def test_call_and_task_faults(lab: Lab, api: Any) -> None:
     lab.fault("ExportVm", "TaskInProgress", message="busy")
     lab.fault("CreateSnapshot_Task", "FileFault", task=True)
     with pytest.raises(vim.fault.FileFault):
-        WaitForTask(vm.CreateSnapshot_Task(name="a", description="", memory=False, quiesce=False))
-    WaitForTask(vm.CreateSnapshot_Task(name="a", description="", memory=False, quiesce=False))
-    WaitForTask(vm.PowerOff())
-    WaitForTask(vm.PowerOn())
+        result_of(vm.CreateSnapshot_Task(name="a", description="", memory=False, quiesce=False))
+    result_of(vm.CreateSnapshot_Task(name="a", description="", memory=False, quiesce=False))
+    result_of(vm.PowerOff())
+    result_of(vm.PowerOn())
     with pytest.raises(vmodl.fault.HostCommunication):
         vm.PowerOff()
-    WaitForTask(vm.PowerOff())
+    result_of(vm.PowerOff())
     with pytest.raises(vim.fault.TaskInProgress):
         vm.ExportVm()
     lease_of(vm).HttpNfcLeaseAbort()
