@@ -36,7 +36,10 @@ def chroot(cache: Path | None = None) -> Path:
 
 
 def tool(path: Path, root: Path, name: str, *folders: Path) -> Path:
-    """An executable at `path` that runs the chroot's tool, with `folders` where they are here."""
+    """An executable at `path` that runs the chroot's tool, with `folders` where they are here.
+
+    It has a QEMU of its own: the one that our environment names for the appliance is this machine's.
+    """
     shared = [*SHARED, *map(str, folders)]
     binds = "\n".join(
         f"mkdir -p {shlex.quote(str(root) + folder)}\n"
@@ -44,7 +47,7 @@ def tool(path: Path, root: Path, name: str, *folders: Path) -> Path:
         for folder in shared
     )
     script = path.with_suffix(".inside")
-    script.write_text(f'set -e\n{binds}\nexec chroot {shlex.quote(str(root))} {name} "$@"\n')
+    script.write_text(f'set -e\n{binds}\nexec env -u LIBGUESTFS_HV chroot {shlex.quote(str(root))} {name} "$@"\n')
     path.write_text(f'#!/bin/sh\nexec unshare --mount --propagation private sh {shlex.quote(str(script))} "$@"\n')
     path.chmod(0o755)
     return path
