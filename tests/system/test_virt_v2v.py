@@ -9,6 +9,8 @@ from urllib.parse import quote
 
 import pytest
 
+from converters import appliance
+from converters.accelerator import probe
 from tests.lab import Lab, build_guest
 from tests.libvirt_host import LibvirtHost
 from tests.system.demo import REPORT_TIMEOUT_S, wait_for_report
@@ -41,7 +43,7 @@ def test_virt_v2v_moves_the_same_guest_from_the_lab(tmp_path: Path) -> None:
             ["virt-v2v", "-ic", uri, "-ip", str(lab.password_file), name,
              "-o", "local", "-os", str(host.pool_path), "-of", "qcow2"],
             check=True, timeout=3000,
-            env=os.environ | {"LIBGUESTFS_BACKEND": "direct", "LIBGUESTFS_BACKEND_SETTINGS": "force_tcg"},
+            env=os.environ | appliance.environment(probe()),
         )  # fmt: skip
         disks = sorted(host.pool_path.glob(f"{name}-sd*"))
         assert len(disks) == 2
